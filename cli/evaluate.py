@@ -1,0 +1,142 @@
+"""`fqi evaluate`: play the run's greedy policies online and compare what they predicted with what they earned."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fqi.cli.shared import RUNS, Json, Trust, counted, newest, progress, say, show, trust_features
+from fqi.errors import UserError
+
+
+def evaluate(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run directory. \\[default: runs/latest]", show_default=False)
+    ] = None,
+    env: Annotated[
+        str | None, typer.Option(help="Environment to play in. \\[default: the one the log names]", show_default=False)
+    ] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes of each member at each round.", min=1)] = 100,
+    rounds: Annotated[
+        str,
+        typer.Option(
+            help="Rounds to evaluate: last, all, spread (ten over all), spread:N, or numbers such as 10,20,50."
+        ),
+    ] = "spread",
+    seed: Annotated[
+        int, typer.Option(help="Seed of the start states, the same for every member and round.", min=0)
+    ] = 0,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(help="Time limit in steps. \\[default: the environment's own]", show_default=False, min=1),
+    ] = None,
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Play every member's greedy policy; the rows are kept in the run for `fqi report`."""
+    from fqi.environments.make import environment_record
+    from fqi.reports.evaluation import evaluate as play
+    from fqi.reports.overestimation import by_round
+    from fqi.run import Run
+
+    found = Run.open(newest(RUNS, "run", "fqi train") if run is None else run)
+    if trust and not trust_features(found.config):
+        raise UserError(f"{found.path} names no py: features, and so --trust has no effect")
+    chosen = pick(found.rounds, rounds, str(found.path))
+    record = None if env is None else environment_record(env, trusted=True)
+    name = env or (found.record["environment"] or {}).get("id")
+    members = found.config.train.seeds
+    if name is None:
+        raise UserError(f"{found.path}: its log names no environment; give one by --env")
+    say(
+        f"run {found.path}: {counted(members, 'member')} x {counted(episodes, 'episode')} of {name} at "
+        f"{counted(len(chosen), 'round')} ({rounds}), seed {seed}",
+        json,
+    )
+    with progress("evaluate", len(chosen), "rounds") as advance:
+        rows = play(
+            found,
+            chosen,
+            episodes=episodes,
+            seed=seed,
+            environment=record,
+            trusted=env is not None,
+            max_steps=max_steps,
+            listen=lambda new: advance(chosen.index(new[0]["round"]) + 1, f"round {new[0]['round']}"),
+        )
+    summary = by_round(rows)
+    result = _result(str(found.path), summary)
+    lines = _table(summary)
+    last = summary[-1]["return"]
+    lines.append(
+        f"95 % intervals: {last.method}; {counted(last.episodes, 'episode')} of {counted(last.members, 'member')} at "
+        "each round. Predicted and realised: discounted value from the same starts; bias: predicted - realised"
+    )
+    lines.append(f"next: fqi report {shlex.quote(str(found.path))}")
+    show(result, json, lines)
+
+
+def pick(existing: list[int], wanted: str, path: str) -> list[int]:
+    """The rounds that the user asked for, in order."""
+    from fqi.reports.evaluation import SPREAD, spread
+
+    if not existing:
+        raise UserError(f"{path} has no finished round to evaluate")
+    kind, _, number = wanted.partition(":")
+    if wanted in ("last", "all", "spread"):
+        return {"last": existing[-1:], "all": existing, "spread": spread(existing, SPREAD)}[wanted]
+    if kind == "spread" and number.isascii() and number.isdigit() and int(number) >= 1:
+        return spread(existing, int(number)) if int(number) > 1 else existing[-1:]
+    parts = [part.strip() for part in wanted.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UserError(f"--rounds must be last, all, spread, spread:N or numbers such as 10,20,50; found {wanted!r}")
+    numbers = sorted({int(part) for part in parts})
+    for n in numbers:
+        if n not in existing:
+            raise UserError(f"{path} has no round {n}; it has {existing[0]} to {existing[-1]}")
+    return numbers
+
+
+def _interval(interval: Any) -> dict[str, Any]:
+    return {
+        "mean": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "episodes": interval.episodes,
+        "members": interval.members,
+    }
+
+
+def _result(path: str, summary: list[dict[str, Any]]) -> dict[str, Any]:
+    """The last evaluated round in full, and every round in short."""
+
+    def one(row: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "round": row["round"],
+            "return": _interval(row["return"]),
+            "per_member": row["per_member"],
+            "predicted": row["predicted"].mean,
+            "realised": row["discounted"].mean,
+            "bias": row["bias"].mean,
+            "bias_interval": _interval(row["bias"]),
+            "success": row["success"],
+        }
+
+    return {"run": path, **one(summary[-1]), "rounds": [one(row) for row in summary]}
+
+
+def _table(summary: list[dict[str, Any]]) -> list[str]:
+    """A line for each round, columns aligned to the right; success where the environment tells it."""
+    told = any(row["success"] is not None for row in summary)
+    lines = [["round", "return", "95 % interval", *(["success"] if told else []), "predicted", "realised", "bias"]]
+    for row in summary:
+        gain = row["return"]
+        interval = "unknown" if gain.low is None or gain.low != gain.low else f"{gain.low:,.2f} to {gain.high:,.2f}"
+        success = [] if not told else ["" if row["success"] is None else f"{row['success']:.0%}"]
+        values = [f"{row['predicted'].mean:,.3f}", f"{row['discounted'].mean:,.3f}", f"{row['bias'].mean:+,.3f}"]
+        lines.append([str(row["round"]), f"{gain.mean:,.2f}", interval, *success, *values])
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]

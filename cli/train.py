@@ -1,0 +1,160 @@
+"""`fqi train`: K rounds of fitted Q-iteration on a log."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fqi.cli.shared import (
+    LOGS,
+    RUNS,
+    Json,
+    Trust,
+    counted,
+    newest,
+    progress,
+    remember,
+    say,
+    show,
+    trust_features,
+    unused,
+    with_options,
+)
+from fqi.errors import Interrupted, UserError
+from fqi.regressors import REGRESSORS
+from fqi.settings import TrainSettings, read_toml
+
+_GROUPS: dict[str, list[type[Any]]] = {"Training": [TrainSettings]}
+_GROUPS |= {f"Regressor {name}": [kind.settings] for name, kind in REGRESSORS.items()}
+
+
+@with_options(_GROUPS, taken=set())
+def train(
+    given: dict[str, Any],
+    log: Annotated[
+        str | None,
+        typer.Argument(
+            help="A log: a file, a Minari folder or minari:ID. \\[default: logs/latest]", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run directory to make; one in runs/ becomes runs/latest. \\[default: runs/ENV-1, -2, …]",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings from a TOML file; flags go before it. \\[default: none]")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on with this run, to its own number of rounds or to --iterations. \\[default: a new run]"
+        ),
+    ] = None,
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Train K rounds: freeze Q, compute every target once, regress, repeat."""
+    if resume is not None:
+        return _resume(resume, given, log, out, config, trust, json)
+    if trust:
+        raise UserError("--trust belongs to --resume: features that you type yourself are trusted anyway")
+    from fqi.datasets.load import load_log
+    from fqi.training import configure
+    from fqi.training import train as start
+
+    reference = str(newest(LOGS, "log", "fqi collect")) if log is None else log
+    loaded = load_log(reference)
+    values = {} if config is None else read_toml(config)
+    settings = configure(loaded, values, str(config or "settings"), given)
+    trust_features(settings)
+    environment = (loaded.environment or {}).get("id", "log")
+    path = out or unused(RUNS, environment, "")
+    say(
+        f"log {reference}: {counted(loaded.steps, 'step')} in {counted(loaded.episodes, 'episode')}; "
+        f"{counted(settings.train.iterations, 'round')}, gamma {settings.train.gamma:g}, "
+        f"regressor {settings.train.regressor}, target {settings.train.target}, "
+        f"{counted(settings.train.seeds, 'member')} of {counted(settings.heads, 'head')} → {path}",
+        json,
+    )
+    if loaded.provenance.get("unfinished"):
+        print(f"fqi: note: {reference} is an unfinished collection; its whole episodes are used", file=sys.stderr)
+    command = ["fqi", *sys.argv[1:]]
+    with _working(path, settings.train.iterations) as listen:
+        run = start(loaded, settings, path, log_reference=reference, command=command, listen=listen)
+    return _finish(run, json)
+
+
+def _resume(
+    path: Path, given: dict[str, Any], log: str | None, out: Path | None, config: Path | None, trust: bool, json: bool
+) -> None:
+    from fqi.datasets.load import load_log
+    from fqi.run import Run
+    from fqi.training import resume
+
+    if out or config or set(given) - {"iterations"}:
+        raise UserError("--resume goes on with the run's own settings; only --iterations may be given beside it")
+    run = Run.open(path)
+    if trust and not trust_features(run.config):
+        raise UserError(f"{run.path} names no py: features, and so --trust has no effect")
+    reference = run.record["log"]["reference"] if log is None else log
+    loaded = load_log(reference)
+    wanted = given.get("iterations") or run.config.train.iterations
+    say(f"go on with {path} after round {max(run.rounds, default=0)}, to round {wanted}; log {reference}", json)
+    with _working(path, wanted) as listen:
+        run = resume(run, loaded, iterations=given.get("iterations"), listen=listen)
+    return _finish(run, json)
+
+
+@contextlib.contextmanager
+def _working(path: Path, rounds: int) -> Iterator[Callable[[int, list[dict[str, Any]]], None]]:
+    """Progress of a training; from its first round on the run is the latest one. Says how to go on when stopped."""
+    with progress("train", rounds, "rounds") as advance:
+        done: list[int] = []
+
+        def listen(number: int, metrics: list[dict[str, Any]]) -> None:
+            if not done:
+                remember(RUNS, path)
+            done.append(number)
+            advance(number, _note(metrics))
+
+        try:
+            yield listen
+        except KeyboardInterrupt:
+            if not (path / "run.json").exists():
+                raise Interrupted(f"interrupted before {path} was begun; nothing was kept") from None
+            again = shlex.join(["fqi", "train", "--resume", str(path)])
+            raise Interrupted(f"interrupted; the whole rounds are kept, and this goes on: {again}") from None
+
+
+def _note(metrics: list[dict[str, Any]]) -> str:
+    mean = sum(row["mean_q"] for row in metrics) / len(metrics)
+    loss = sum(row["training_loss"] for row in metrics) / len(metrics)
+    return f"mean Q {mean:.4g}, loss {loss:.3g}"
+
+
+def _finish(run: Any, json: bool) -> None:
+    rounds = run.rounds
+    rows = [row for row in run.metrics if row["round"] == rounds[-1]]
+    result = {
+        "run": str(run.path),
+        "rounds": rounds[-1],
+        "status": run.record["status"],
+        "members": run.config.train.seeds,
+        "regressor": run.config.train.regressor,
+        "log": run.record["log"]["reference"],
+        "last": rows,
+    }
+    lines = [
+        f"run {run.path}: {counted(rounds[-1], 'round')}; at the last one {_note(rows)}",
+        f"next: fqi evaluate {shlex.quote(str(run.path))}",
+    ]
+    show(result, json, lines)

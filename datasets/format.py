@@ -1,0 +1,21 @@
+"""What a format of logs offers. Each is one file and one line in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fqi.datasets.columns import Columns
+from fqi.log import Log
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way in which logs lie on disk."""
+
+    name: str
+    example: str  # of a reference that names such a log
+    accepts: Callable[[str], bool]  # whether a reference names this format, without reading it
+    read: Callable[[str], Log]
+    read_columns: Callable[[str], Columns]  # whatever can be read of a broken log, for the doctor
+    write: Callable[[Log, str], None] | None = None

@@ -1,0 +1,88 @@
+"""Logs by any name that a user may type."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fqi.datasets import store
+from fqi.datasets.columns import Columns
+from fqi.datasets.format import Format
+from fqi.datasets.formats import minari
+from fqi.datasets.journal import SUFFIX, journal_path
+from fqi.errors import UserError
+from fqi.log import Log
+
+FORMATS: tuple[Format, ...] = (
+    minari.FORMAT,
+    store.FORMAT,  # last: it takes every file
+)
+
+LATEST = "latest"
+
+
+def load_log(reference: str | Path, verify: bool = False) -> Log:
+    """The log of this name: `minari:ID`, a file, a Minari folder or `logs/latest`; `verify` compares checksums."""
+    name, form = resolve(reference)
+    if verify and form is store.FORMAT:
+        return store.read_log(name, verify=True)
+    return form.read(name)
+
+
+def load_columns(reference: str | Path) -> Columns:
+    """Whatever can be read of the log of this name, however broken."""
+    name, form = resolve(reference)
+    return form.read_columns(name)
+
+
+def save_log(log: Log, reference: str | Path) -> None:
+    """Write the log in the format that the name asks for: `minari:ID`, or a file that ends in .h5."""
+    name = str(reference)
+    if name.startswith(minari.PREFIX):
+        minari.write_minari(log, name)
+        return
+    if Path(name).suffix != store.SUFFIX:
+        raise UserError(f"{name}: expected a file that ends in {store.SUFFIX}, or minari:ID")
+    store.write_log(log, name)
+
+
+def resolve(reference: str | Path) -> tuple[str, Format]:
+    """What the name means and in which format it lies; one sentence if there is nothing."""
+    name = str(reference)
+    path = Path(name)
+    if name.startswith(minari.PREFIX):
+        minari.dataset_id(name)
+    elif path.name == LATEST:
+        found = latest(path.parent)
+        if found is None:
+            raise UserError(f"{name}: no log in {path.parent}{os.sep} yet; make one with `fqi collect`")
+        name = str(found)
+    elif not path.exists():
+        if path.suffix == SUFFIX or not journal_path(path).exists():
+            raise UserError(f"{name}: no such log; make one with `fqi collect --out {name}`{_near(path)}")
+    elif path.is_file() and path.suffix == SUFFIX:
+        name = str(path.with_suffix(""))  # an unfinished collection, named by its journal
+    elif path.is_dir() and not minari.accepts(name):
+        raise UserError(f"{name}: expected a log, found a folder that is no Minari dataset{_near(path / 'x')}")
+    for form in FORMATS:
+        if form.accepts(name):
+            return name, form
+    raise UserError(f"{name}: expected a log, found none; names look like {' or '.join(f.example for f in FORMATS)}")
+
+
+def latest(folder: Path | str) -> Path | None:
+    """The newest log of the folder: the one that was marked, else the one written last."""
+    folder = Path(folder)
+    marked = folder / LATEST
+    if marked.exists():
+        return marked.resolve()
+    logs = [path for path in folder.glob(f"*{store.SUFFIX}") if path.is_file() and not path.name.startswith(".")]
+    return max(logs, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
+
+
+def _near(path: Path) -> str:
+    """What lies there instead."""
+    if not path.parent.is_dir():
+        return ""
+    logs = sorted(other.name for other in path.parent.glob(f"*{store.SUFFIX}"))
+    return f" (logs in {path.parent}{os.sep}: {', '.join(logs[:5])})" if logs else ""

@@ -1,0 +1,134 @@
+"""Logs read and written in the own format: one flat, chunked HDF5 file per log."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from fqi.datasets import journal
+from fqi.datasets.columns import Column, Columns, Head, columns_of, head_of, per, to_log
+from fqi.datasets.format import Format
+from fqi.datasets.hdf5 import SafeFile, opened
+from fqi.datasets.writer import FORMAT_NAME, VERSION, checksum, log_writer
+from fqi.errors import UserError
+from fqi.log import Log
+
+SUFFIX = ".h5"
+
+
+def write_log(log: Log, path: Path | str) -> None:
+    """Write the log so that the file appears whole or not at all."""
+    arrays = columns_of(log)
+    columns = [Column(name, array.dtype, array.shape[1:], per(name)) for name, array in arrays.items()]
+    with log_writer(Path(path), head_of(log), columns, log.steps, log.episodes) as writer:
+        for name, array in arrays.items():
+            writer.append(name, array)
+
+
+def read_log(path: Path | str, verify: bool = False) -> Log:
+    """Read a whole log; `verify` also compares every column with its checksum.
+
+    Where only the journal of an unfinished collection is there, its whole episodes are the log.
+    """
+    path = Path(path)
+    unfinished = journal.journal_path(path)
+    if not path.exists() and unfinished.exists():
+        return journal.read_journal(unfinished)
+    columns = read_unchecked(path, verify)
+    for name, (recorded, found) in columns.checksums.items():
+        if recorded != found:
+            raise UserError(
+                f"{path}: {name}: expected checksum {recorded:08x}, found {found:08x}; the file was damaged after it "
+                "was written: take another copy or collect it again"
+            )
+    if columns.head is None:
+        raise UserError(f"{path}: expected a header, found none")
+    return to_log(columns.head, columns.arrays, path)
+
+
+def read_unchecked(path: Path, verify: bool = False) -> Columns:
+    """The columns of a sound file, before the log's own checks; `verify` also sums them."""
+    return _read(path, lenient=False, verify=verify)
+
+
+def read_columns(path: Path | str) -> Columns:
+    """Whatever can be read, and what cannot: never an error about the content."""
+    path = Path(path)
+    unfinished = journal.journal_path(path)
+    try:
+        if not path.exists() and unfinished.exists():
+            return journal.read_journal_columns(unfinished)
+        return _read(path, lenient=True, verify=True)
+    except UserError as error:
+        return Columns(str(path), problems={"file": str(error)})
+
+
+def _read(path: Path, lenient: bool, verify: bool) -> Columns:
+    columns = Columns(str(path))
+    with opened(path, whole_rows=True) as file:
+        _check_format(file)
+        try:
+            columns.head = Head.from_json(json.loads(file.text("header")))
+        except (UserError, KeyError, ValueError, RecursionError) as error:
+            said = str(error) if isinstance(error, UserError) else f"header: expected JSON, found damage ({error})"
+            problem = said if said.startswith(str(path)) else f"{path}: {said}"
+            if not lenient:
+                raise UserError(problem) from error
+            columns.problems["header"] = problem
+        if verify and "header" not in columns.problems:
+            columns.checksums["header"] = (_recorded(file, "header"), zlib.crc32(file.text("header").encode()))
+        for name in _dataset_names(file):
+            try:
+                with file.damage(name):
+                    columns.arrays[name] = file.read(file.dataset(name), name)
+                    if verify:
+                        columns.checksums[name] = (_recorded(file, name), checksum(columns.arrays[name]))
+            except UserError as error:
+                if not lenient:
+                    raise
+                columns.problems[name] = str(error)
+    return columns
+
+
+def _check_format(file: SafeFile) -> None:
+    found = file.attribute("/", "format")
+    if found != FORMAT_NAME:
+        hint = (
+            "its episodes lie in groups, so it may be a Minari dataset: name its folder"
+            if file.has("episode_0")
+            else ""
+        )
+        raise UserError(
+            f"{file.path}: expected a file of the format {FORMAT_NAME}, found {found!r}{'; ' if hint else ''}{hint}"
+        )
+    version = file.attribute("/", "version")
+    if version != VERSION:
+        raise UserError(f"{file.path}: expected version {VERSION} of the format, found {version}; another fqi wrote it")
+
+
+def _dataset_names(file: SafeFile) -> list[str]:
+    names: list[str] = []
+
+    def visit(name: str, thing: Any) -> None:
+        if isinstance(thing, h5py.Dataset) and name != "header":
+            names.append(name)
+
+    file.file.visititems(visit)
+    return names
+
+
+def _recorded(file: SafeFile, name: str) -> int:
+    recorded = file.attribute(name, "crc32")
+    return -1 if recorded is None else int(recorded)
+
+
+def _accepts(reference: str) -> bool:
+    path = Path(reference)
+    return path.is_file() or journal.journal_path(path).is_file()
+
+
+FORMAT = Format("fqi", "FILE.h5", _accepts, read_log, read_columns, write_log)

@@ -1,0 +1,140 @@
+"""What acts in a rollout: a weighted mixture of policies, each with its own epsilon; one policy is a mixture of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from fqi.errors import UserError
+from fqi.nest import Array, Nest, rows, take
+from fqi.policies import Policy, Uniform
+
+
+@dataclass(frozen=True)
+class Component:
+    """One policy of a mixture."""
+
+    name: str
+    policy: Policy
+    epsilon: float = 0.0  # probability of a uniformly random action instead
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Acted:
+    """One step of every slot."""
+
+    actions: Array  # [V, *action]
+    behaviour: Array  # [V] int32: which component acted
+    propensity: Array | None  # [V] float64: the mixture's probability of that action; None where actions are continuous
+
+
+class Actor(Protocol):
+    """Acts in V slots at once."""
+
+    names: tuple[str, ...]
+
+    def act(self, frames: Nest, fresh: Array, draws: np.random.Generator) -> Acted:
+        """Actions for frames [V, ...]; `fresh` [V] says which slots begin an episode with this step."""
+
+
+class Mixture:
+    """Chooses the component that acts anew each step, or once an episode.
+
+    The propensity is the exact probability of the action under the mixture, given what it did before in the episode:
+    chosen each step, the weighted mean of the components' probabilities; chosen once an episode, the same with each
+    component weighted by how likely it is, after the actions seen so far, to be the one that acts. Its product over an
+    episode is the probability of the whole sequence of actions.
+    """
+
+    def __init__(self, components: Sequence[Component], action_space: gym.Space[Any], per: str = "episode") -> None:
+        if per not in ("episode", "step"):
+            raise UserError(f"a mixture chooses per episode or per step, found {per!r}")
+        for c in components:
+            if not 0 <= c.epsilon <= 1:
+                raise UserError(f"{c.name}: epsilon must lie in [0, 1], found {c.epsilon}")
+            if not 0 < c.weight < np.inf:
+                raise UserError(f"{c.name}: weight must be a number greater than 0, found {c.weight}")
+        self.components, self.action_space, self.per_step = tuple(components), action_space, per == "step"
+        self.names = tuple(c.name for c in components)
+        weights = np.array([c.weight for c in components], np.float64)
+        self.weights = weights / weights.sum()  # [C]
+        self.uniform = Uniform(action_space)
+        self.chosen = np.zeros(0, np.int32)  # [V] the component that acts in each slot
+        self.belief = np.zeros((0, len(components)))  # [V, C] how likely each is to be the one, after the actions seen
+
+    def act(self, frames: Nest, fresh: Array, draws: np.random.Generator) -> Acted:
+        """Choose the component, let it act, and say how likely that was."""
+        count = rows(frames)
+        if len(self.chosen) != count:
+            self.chosen, self.belief = np.zeros(count, np.int32), np.tile(self.weights, (count, 1))
+            fresh = np.ones(count, np.bool_)
+        drawn = np.searchsorted(np.cumsum(self.weights), draws.random(count), "right")
+        which = np.minimum(drawn, len(self.weights) - 1)
+        again = np.ones(count, np.bool_) if self.per_step else fresh
+        self.chosen = np.where(again, which, self.chosen).astype(np.int32)
+        self.belief[again] = self.weights
+        if not isinstance(self.action_space, gym.spaces.Discrete):
+            return Acted(self._continuous(frames, draws), self.chosen, None)
+        return self._discrete(frames, draws, int(self.action_space.start))
+
+    def _discrete(self, frames: Nest, draws: np.random.Generator, first: int) -> Acted:
+        every = np.stack([self._noisy(c, frames) for c in self.components])  # [C, V, A]
+        slot = np.arange(len(self.chosen))
+        index = sample(every[self.chosen, slot], draws)
+        taken = every[:, slot, index].T  # [V, C]
+        joint = self.belief * taken
+        propensity = joint.sum(1)
+        self.belief = joint / propensity[:, None]
+        return Acted(index + first, self.chosen, propensity)
+
+    def _noisy(self, component: Component, frames: Nest) -> Array:
+        exact = component.policy.probabilities(frames)
+        if component.epsilon == 0:
+            return exact
+        noisy: Array = (1 - component.epsilon) * exact + component.epsilon / exact.shape[1]
+        return noisy
+
+    def _continuous(self, frames: Nest, draws: np.random.Generator) -> Array:
+        actions: Array = self.uniform.actions(frames, draws)
+        explore = draws.random(len(self.chosen))
+        for i, component in enumerate(self.components):
+            # All slots are asked, so that what one slot draws does not depend on who acts in the others.
+            acting = (self.chosen == i) & (explore >= component.epsilon)
+            actions[acting] = component.policy.actions(frames, draws)[acting]
+        return actions
+
+
+class Blocks:
+    """Several actors side by side, each in an equal block of the slots."""
+
+    def __init__(self, actors: Sequence[Actor]) -> None:
+        self.actors = tuple(actors)
+        self.names = tuple(name for actor in actors for name in actor.names)
+
+    def act(self, frames: Nest, fresh: Array, draws: np.random.Generator) -> Acted:
+        size = rows(frames) // len(self.actors)
+        parts, first = [], 0
+        for i, actor in enumerate(self.actors):
+            block = slice(i * size, (i + 1) * size)
+            acted = actor.act(take(frames, block), fresh[block], draws)
+            parts.append(Acted(acted.actions, acted.behaviour + first, acted.propensity))
+            first += len(actor.names)
+        known = [p.propensity for p in parts if p.propensity is not None]
+        return Acted(
+            np.concatenate([p.actions for p in parts]),
+            np.concatenate([p.behaviour for p in parts]),
+            np.concatenate(known) if len(known) == len(parts) else None,
+        )
+
+
+def sample(probabilities: Array, draws: np.random.Generator) -> Array:
+    """[B] an index drawn from each row of probabilities [B, A]."""
+    cumulative = np.cumsum(probabilities, axis=1)
+    total = cumulative[:, -1:]
+    point = np.minimum(draws.random((len(probabilities), 1)) * total, np.nextafter(total, 0))
+    return np.asarray((cumulative <= point).sum(1))

@@ -1,0 +1,95 @@
+"""Settings as frozen dataclasses: the one home of every option's default, help and bounds.
+
+The command line, the TOML file and the run directory are all derived from these fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from fqi.errors import UserError
+
+T = TypeVar("T")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] = (),
+    only: tuple[str, Any] | None = None,
+) -> Any:
+    """A field with one sentence of help, and what values it may take: low <= value <= high, value > above.
+
+    `only` names another field and the value that it must have for this one to matter; True: any but 0.
+    """
+    metadata = {"help": help, "low": low, "high": high, "above": above, "choices": choices, "only": only}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """The settings with these values; an unknown name, a wrong type, a value out of bounds or one that has no effect is
+    an error."""
+    built = kind(**check(kind, values, where))
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        _refuse_idle(built, field, where)
+    return built
+
+
+def check(kind: type[Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """These values, each one right by itself."""
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    for name in values:
+        if name not in known:
+            raise UserError(f"{where}: unknown option {name!r}; known are {', '.join(sorted(known))}")
+    return {name: _checked(known[name], value, where) for name, value in values.items()}
+
+
+def _refuse_idle(settings: Any, field: dataclasses.Field[Any], where: str) -> None:
+    """Refuse a value, other than the default, that another setting robs of its effect."""
+    only = field.metadata["only"]
+    if only is None or getattr(settings, field.name) == field.default:
+        return
+    other, wanted = only
+    found = getattr(settings, other)
+    if (bool(found) if wanted is True else found) != wanted:
+        name, needed = field.name.replace("_", "-"), "above 0" if wanted is True else wanted
+        raise UserError(f"{where}: {name} has an effect only with {other.replace('_', '-')} {needed}, found {found!r}")
+
+
+def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
+    name = f"{where}: {field.name.replace('_', '-')}"
+    kinds = base_types(field)
+    if value is None and type(None) in kinds:
+        return None
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, tuple(kinds)) or (isinstance(value, bool) and bool not in kinds):
+        wanted = " or ".join(k.__name__ for k in kinds if k is not type(None))
+        raise UserError(f"{name} must be {wanted}, found {value!r}")
+    rule = field.metadata
+    if rule["choices"] and value not in rule["choices"]:
+        raise UserError(f"{name} must be one of {', '.join(rule['choices'])}, found {value!r}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if value != value:
+            raise UserError(f"{name} must be a number, found {value!r}")
+        if rule["low"] is not None and value < rule["low"]:
+            raise UserError(f"{name} must be at least {rule['low']}, found {value!r}")
+        if rule["above"] is not None and value <= rule["above"]:
+            raise UserError(f"{name} must be greater than {rule['above']}, found {value!r}")
+        if rule["high"] is not None and value > rule["high"]:
+            raise UserError(f"{name} must be at most {rule['high']}, found {value!r}")
+    return value
+
+
+_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool, "None": type(None)}
+
+
+def base_types(field: dataclasses.Field[Any]) -> tuple[type, ...]:
+    """The types in an annotation such as `int | None`."""
+    return tuple(_TYPES[part.strip()] for part in str(field.type).split("|"))

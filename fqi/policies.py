@@ -1,0 +1,113 @@
+"""Policies: frames in, action probabilities out (Discrete), or actions out (continuous)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from fqi.errors import UserError
+from fqi.nest import Array, Nest, rows
+from fqi.qfunctions.contract import QFunction
+
+
+class Policy(ABC):
+    """What acts. It keeps no memory and draws nothing by itself."""
+
+    @abstractmethod
+    def probabilities(self, frames: Nest) -> Array:
+        """[B, A] the probability of each action; for Discrete action spaces."""
+
+    @abstractmethod
+    def actions(self, frames: Nest, draws: np.random.Generator) -> Array:
+        """[B, *action] actions; for continuous action spaces."""
+
+
+class Uniform(Policy):
+    """Every action equally likely."""
+
+    def __init__(self, action_space: gym.Space[Any]) -> None:
+        self.action_space = action_space
+
+    def probabilities(self, frames: Nest) -> Array:
+        count = int(_discrete(self.action_space).n)
+        return np.full((rows(frames), count), 1 / count)
+
+    def actions(self, frames: Nest, draws: np.random.Generator) -> Array:
+        space = self.action_space
+        if not isinstance(space, gym.spaces.Box) or not space.is_bounded():
+            raise UserError(f"a uniform policy needs a bounded action space, found {space}")
+        return draws.uniform(space.low, space.high, (rows(frames), *space.shape)).astype(space.dtype)
+
+
+class Function(Policy):
+    """A batch function of the frames: it returns actions, or for Discrete actions also probabilities [B, A]."""
+
+    def __init__(self, function: Callable[[Nest], Any], action_space: gym.Space[Any], name: str) -> None:
+        self.function, self.action_space, self.name = function, action_space, name
+
+    def probabilities(self, frames: Nest) -> Array:
+        space = _discrete(self.action_space)
+        B, A = rows(frames), int(space.n)
+        found = np.asarray(self.function(frames))
+        if found.shape == (B, A) and found.dtype.kind == "f":
+            if not (np.isfinite(found).all() and (found >= 0).all() and np.allclose(found.sum(1), 1, atol=1e-6)):
+                raise UserError(f"{self.name} returned action probabilities that do not sum to 1")
+            exact: Array = found.astype(np.float64)
+            exact /= exact.sum(1, keepdims=True)  # actions are drawn with these very probabilities
+            return exact
+        if found.shape != (B,) or found.dtype.kind not in "iub":
+            raise UserError(
+                f"{self.name} must return {B} integer actions or probabilities of shape {(B, A)}, "
+                f"found {found.dtype} of shape {found.shape}"
+            )
+        index = found.astype(np.int64) - int(space.start)
+        if ((index < 0) | (index >= A)).any():
+            raise UserError(f"{self.name} returned an action outside {space}: {found[(index < 0) | (index >= A)][0]}")
+        return one_hot(index, A)
+
+    def actions(self, frames: Nest, draws: np.random.Generator) -> Array:
+        space = self.action_space
+        expected = (rows(frames), *(space.shape or ()))
+        found = np.asarray(self.function(frames), dtype=space.dtype)
+        if found.shape != expected:
+            raise UserError(f"{self.name} must return actions of shape {expected}, found shape {found.shape}")
+        return np.clip(found, space.low, space.high) if isinstance(space, gym.spaces.Box) else found
+
+
+class Greedy(Policy):
+    """The best action by the mean of some heads of a Q-function."""
+
+    def __init__(self, q: QFunction, heads: slice = slice(None)) -> None:
+        self.q, self.heads = q, heads
+
+    def q_values(self, frames: Nest) -> torch.Tensor:
+        """[B, A] the mean over the heads."""
+        return self.q.values(frames, self.heads).mean(0)
+
+    def probabilities(self, frames: Nest) -> Array:
+        values = self.q_values(frames)
+        support = self.q.support(frames)
+        if support is not None:
+            values = values.masked_fill(~support & support.any(1, keepdim=True), -torch.inf)
+        return one_hot(values.argmax(1).cpu().numpy(), values.shape[1])
+
+    def actions(self, frames: Nest, draws: np.random.Generator) -> Array:
+        raise UserError("a greedy policy needs a Discrete action space")
+
+
+def one_hot(index: Array, count: int) -> Array:
+    """[B, A] certainty of one action each."""
+    certain = np.zeros((len(index), count))
+    certain[np.arange(len(index)), index] = 1
+    return certain
+
+
+def _discrete(space: gym.Space[Any]) -> gym.spaces.Discrete:
+    if not isinstance(space, gym.spaces.Discrete):
+        raise UserError(f"probabilities need a Discrete action space, found {space}")
+    return space

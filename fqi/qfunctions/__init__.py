@@ -1,0 +1,1 @@
+"""Q-functions: what is regressed on, behind one contract."""

@@ -1,0 +1,84 @@
+"""What every regressor is: settings in, `bind` to a log's rows, `fit` to targets, then values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from fqi.errors import UserError
+from fqi.nest import Nest
+from fqi.transitions import Transitions
+
+
+class QFunction(ABC):
+    """P heads: independently drawn Q-functions of one architecture, trained and asked together."""
+
+    heads: int  # P
+    actions: int  # A
+
+    @abstractmethod
+    def bind(self, rows: Transitions, training: torch.Tensor) -> None:
+        """Take the table once: encode its frames, keep what `fit` and `log_values` need. `training` [B] bool says which
+        rows are regressed on; the others are held out."""
+
+    @abstractmethod
+    def fit(self, targets: torch.Tensor) -> dict[str, list[int] | list[float]]:
+        """Regress Q(frame, action) of the training rows on targets [P, B]; returns what there is to say of the fit, by
+        name a number for each head."""
+
+    @abstractmethod
+    def log_values(self, start: int, stop: int) -> torch.Tensor:
+        """[P, stop - start, A] values of these frames of the bound log."""
+
+    @abstractmethod
+    def values(self, frames: Nest, heads: slice = slice(None)) -> torch.Tensor:
+        """[P, B, A] values of any frames, by some of the heads or all."""
+
+    def log_support(self, start: int, stop: int) -> torch.Tensor | None:
+        """[stop - start, A] bool: actions of which this function knows anything, or None where it speaks of all."""
+        return None
+
+    def support(self, frames: Nest) -> torch.Tensor | None:
+        """[B, A] bool: as `log_support`, for any frames."""
+        return None
+
+    @abstractmethod
+    def checkpoint(self) -> dict[str, torch.Tensor]:
+        """All that `values` needs: what a round's file holds."""
+
+    @abstractmethod
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take a checkpoint back; tensors of a wrong name, shape or range are refused."""
+
+    def resume_state(self) -> dict[str, torch.Tensor]:
+        """What the next round needs beside the checkpoint: optimiser and generator state."""
+        return {}
+
+    def restore_resume_state(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take `resume_state` back."""
+        expect_tensors(tensors, {})
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+        """Let go of worker processes, if there are any."""
+
+
+def discrete_actions(space: gym.Space[Any], name: str) -> int:
+    """A, the number of actions; a space that is not Discrete is refused."""
+    if not isinstance(space, gym.spaces.Discrete):
+        raise UserError(f"the {name} regressor has one output per action and needs Discrete actions, found {space}")
+    return int(space.n)
+
+
+def expect_tensors(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Refuse tensors whose names, shapes or types are not the expected ones."""
+    if set(found) != set(expected):
+        raise UserError(f"checkpoint: expected the tensors {sorted(expected)}, found {sorted(found)}")
+    for name, tensor in expected.items():
+        if found[name].shape != tensor.shape or found[name].dtype != tensor.dtype:
+            raise UserError(
+                f"checkpoint: {name} must be {tensor.dtype} of shape {tuple(tensor.shape)}, "
+                f"found {found[name].dtype} of shape {tuple(found[name].shape)}"
+            )

@@ -1,0 +1,266 @@
+"""The tensor program that trains a population of perceptrons: forward, backward and Adam, written out.
+
+Every tensor has a leading axis P of heads, and a head's numbers do not depend on which others train beside it: each has
+its own initialisation, its own shuffles and its own generator. Gradients are written by hand (they equal autograd's to
+rounding), so that a step is nothing but matrix products into preallocated, flat parameters and one fused Adam.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+from fqi.qfunctions.settings import MlpSettings
+
+ALIGN = 16  # floats in a cache line: matrix products round alike only on operands that are aligned alike
+PIECE = 2048  # rows valued at once on a CPU: hidden layers then fit its cache, and the memory, however many heads
+BLOCK = 64  # batches gathered at once: large enough to hide the gather, small enough for the cache
+
+
+def aligned(count: int) -> int:
+    """The count, rounded up to whole cache lines."""
+    return -(-count // ALIGN) * ALIGN
+
+
+@dataclass(frozen=True)
+class State:
+    """All that changes while P heads train; a slice of it is the state of those heads, in the same memory."""
+
+    flat: torch.Tensor  # [P, n] parameters
+    first: torch.Tensor  # [P, n] Adam's first moment
+    second: torch.Tensor  # [P, n] Adam's second moment
+    count: torch.Tensor  # [P] Adam's steps
+    mean: torch.Tensor  # [P] of the targets
+    scale: torch.Tensor  # [P] of the targets
+    draws: torch.Tensor  # [P, bytes] state of each head's generator
+
+    @classmethod
+    def new(cls, sizes: Sequence[int], seeds: Sequence[int], device: torch.device) -> State:
+        P, n = len(seeds), aligned(sum(i * o + o for i, o in pairwise(sizes)))
+        flat, first, second = (torch.zeros(P, n, device=device) for _ in range(3))
+        count, mean, scale = (torch.zeros(P, device=device) for _ in range(3))
+        draws = torch.stack([torch.Generator(device).manual_seed(seed).get_state() for seed in seeds])
+        return cls(flat, first, second, count, mean, scale, draws)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return dict(vars(self))
+
+    def part(self, heads: slice) -> State:
+        return State(**{name: tensor[heads] for name, tensor in self.tensors().items()})
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The regression table without its targets; frames are stored once and gathered by row."""
+
+    features: torch.Tensor  # [F, D]
+    frame: torch.Tensor  # [B]
+    action: torch.Tensor  # [B]
+    training: torch.Tensor  # [T] rows that are regressed on
+    held: torch.Tensor  # [B - T] rows that are not
+
+
+class Heads:
+    """Some heads of a population, at work on their state in place."""
+
+    def __init__(self, settings: MlpSettings, sizes: Sequence[int], state: State) -> None:
+        self.settings, self.sizes, self.state = settings, tuple(sizes), state
+        self.device = state.flat.device
+        self.gradient = torch.zeros_like(state.flat)
+        self.layers, self.layer_gradients = self._views(state.flat), self._views(self.gradient)
+        # Head by head: in one stacked tensor an element's rounding would depend on how many heads lie before it.
+        parameters, gradients, first, second = (
+            list(t.unbind()) for t in (state.flat, self.gradient, state.first, state.second)
+        )
+        self.adam: tuple[list[torch.Tensor], ...] = (
+            parameters,
+            gradients,
+            first,
+            second,
+            [],
+            list(state.count.unbind()),
+        )
+        self.generators = [torch.Generator(self.device) for _ in state.draws]
+
+    def _views(self, flat: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Weights [P, out, in] and biases [P, 1, out] of each layer, as views of the flat parameters."""
+        layers, at = [], 0
+        for i, o in pairwise(self.sizes):
+            weight = flat[:, at : at + i * o].view(len(flat), o, i)
+            bias = flat[:, at + i * o : at + i * o + o].unsqueeze(1)
+            layers.append((weight, bias))
+            at += i * o + o
+        return layers
+
+    def initialise(self) -> None:
+        """Hidden layers uniform in ±1/sqrt(in), drawn head by head; the output layer at zero, so that Q starts at 0."""
+        self._load_draws()
+        for head, generator in enumerate(self.generators):
+            for weight, bias in self.layers[:-1]:
+                bound = 1 / math.sqrt(weight.shape[2])
+                weight[head].uniform_(-bound, bound, generator=generator)
+                bias[head].uniform_(-bound, bound, generator=generator)
+        state = self.state
+        for tensor in (*self.layers[-1], state.first, state.second, state.count, state.mean):
+            tensor.zero_()
+        state.scale.fill_(1)
+        self._save_draws()
+
+    def _load_draws(self) -> None:
+        for generator, state in zip(self.generators, self.state.draws, strict=True):
+            generator.set_state(state.clone())
+
+    def _save_draws(self) -> None:
+        for generator, state in zip(self.generators, self.state.draws, strict=True):
+            state.copy_(generator.get_state())
+
+    def part(self, heads: slice) -> Heads:
+        """Some of these heads, over the same memory."""
+        return self if heads == slice(None) else Heads(self.settings, self.sizes, self.state.part(heads))
+
+    # ---- values
+
+    def values(self, features: torch.Tensor) -> torch.Tensor:
+        """[P, B, A] values of features [B, D]."""
+        pieces = torch.split(features, PIECE) if self.device.type == "cpu" else (features,)
+        outputs = [self._forward(piece.expand(len(self.state.flat), *piece.shape))[-1] for piece in pieces]
+        return torch.cat(outputs, 1) * self.state.scale[:, None, None] + self.state.mean[:, None, None]
+
+    def _forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
+        """Inputs [P, B, D], the activations of each hidden layer, and the standardised outputs [P, B, A]."""
+        activations = [inputs]
+        for weight, bias in self.layers:
+            activations.append(torch.baddbmm(bias, activations[-1], weight.transpose(1, 2)))
+            if len(activations) < len(self.sizes):
+                activations[-1].relu_()
+        return activations
+
+    # ---- regression
+
+    @staticmethod
+    def pack(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features [T, D] and actions [T] of the training rows, side by side in memory."""
+        return rows.features[rows.frame[rows.training]], rows.action[rows.training]
+
+    def bind(self, rows: Rows, packed: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Take the rows to regress on."""
+        self.rows = rows
+        self.features, self.actions = packed
+
+    def fit(self, all_targets: torch.Tensor) -> int:
+        """One round's regression on targets [P, B]; returns the gradient steps made."""
+        settings, state = self.settings, self.state
+        if settings.start == "cold":
+            self.initialise()
+        self._load_draws()
+        targets = all_targets[:, self.rows.training]
+        self._standardise(targets)
+        normal = targets.sub_(state.mean[:, None]).div_(state.scale[:, None])  # a large copy, changed in place
+        done, best = 0, _Best(self, all_targets) if settings.patience else None
+        check = -(-settings.updates // settings.checks)
+        for inputs, actions, wanted in self._batches(normal):
+            self._step(inputs, actions, wanted, self._rate(done))
+            done += 1
+            if best and (done % check == 0 or done == settings.updates) and best.look():
+                break
+        if best:
+            best.take_back()
+        self._save_draws()
+        return done
+
+    def _standardise(self, targets: torch.Tensor) -> None:
+        """Move to the new targets' mean and scale: Q follows the mean and keeps its shape."""
+        state, (weight, bias) = self.state, self.layers[-1]
+        mean, scale = targets.mean(1), targets.std(1, correction=0)
+        scale = torch.maximum(scale, 0.01 * mean.abs()).clamp_min(1e-6)  # equal targets have no scale of their own
+        for tensor in (weight, bias):
+            tensor.mul_((state.scale / scale)[:, None, None])
+        state.mean.copy_(mean)
+        state.scale.copy_(scale)
+
+    def _batches(self, targets: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """The round's batches [P, b, …]: shuffle, gather a block of batches, slice it; again when the rows run out."""
+        P, rows = targets.shape
+        size = min(self.settings.batch, max(rows - rows % ALIGN, min(rows, ALIGN)))
+        left = self.settings.updates
+        offset = torch.arange(P, device=self.device)[:, None] * rows
+        while left > 0:
+            order = torch.stack([torch.randperm(rows, generator=g, device=self.device) for g in self.generators])
+            for start in range(0, rows - size + 1, BLOCK * size):
+                count = min(BLOCK, (rows - start) // size, left)
+                part = order[:, start : start + count * size]  # [P, count * b]
+                shape = (P, count, size)
+                inputs = self.features[part.reshape(-1)].view(*shape, -1)
+                actions = self.actions[part.reshape(-1)].view(*shape, 1)
+                wanted = targets.reshape(-1)[(part + offset).reshape(-1)].view(*shape, 1)
+                for i in range(count):
+                    yield inputs[:, i], actions[:, i], wanted[:, i]
+                left -= count
+                if left == 0:
+                    return
+
+    def _rate(self, done: int) -> float:
+        progress = done / self.settings.updates
+        match self.settings.schedule:
+            case "cosine":
+                return self.settings.lr * (0.5 + 0.5 * math.cos(math.pi * progress))
+            case "linear":
+                return self.settings.lr * (1 - progress)
+        return self.settings.lr
+
+    def _step(self, inputs: torch.Tensor, actions: torch.Tensor, wanted: torch.Tensor, rate: float) -> None:
+        """One gradient step of every head: forward, the loss's slope, backward, clip, Adam."""
+        activations = self._forward(inputs)  # [P, B, ·] each
+        outputs = activations[-1]
+        slope = outputs.gather(2, actions).sub_(wanted)  # [P, B, 1]
+        if self.settings.loss == "huber":
+            slope.clamp_(-self.settings.huber, self.settings.huber)
+        slope.div_(inputs.shape[1])
+        back = torch.zeros_like(outputs).scatter_(2, actions, slope)
+        for layer in range(len(self.layers) - 1, -1, -1):
+            weight_gradient, bias_gradient = self.layer_gradients[layer]
+            torch.bmm(back.transpose(1, 2), activations[layer], out=weight_gradient)
+            torch.sum(back, 1, keepdim=True, out=bias_gradient)
+            if layer:
+                back = torch.bmm(back, self.layers[layer][0])
+                back = torch.ops.aten.threshold_backward(back, activations[layer], 0)
+        norm = torch.linalg.vector_norm(self.gradient, dim=1, keepdim=True)  # [P, 1]
+        self.gradient.mul_((self.settings.clip / norm).clamp_(max=1.0))
+        self.state.count.add_(1)
+        torch._fused_adam_(
+            *self.adam,
+            lr=rate, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
+        )  # fmt: skip
+
+    def held_out_loss(self, targets: torch.Tensor) -> torch.Tensor:
+        """[P] mean squared error on the held-out rows of targets [P, B], in units of value."""
+        rows = self.rows
+        values = self.values(rows.features[rows.frame[rows.held]])  # [P, B - T, A]
+        chosen = values[:, torch.arange(len(rows.held), device=self.device), rows.action[rows.held]]
+        return (chosen - targets[:, rows.held]).square().mean(1)
+
+
+class _Best:
+    """Each head's best weights by held-out loss within a round."""
+
+    def __init__(self, heads: Heads, targets: torch.Tensor) -> None:
+        self.heads, self.targets = heads, targets
+        self.loss = heads.held_out_loss(targets)
+        self.flat = heads.state.flat.clone()
+        self.since = torch.zeros_like(self.loss)
+
+    def look(self) -> bool:
+        """True when no head has become better for `patience` looks."""
+        loss = self.heads.held_out_loss(self.targets)
+        better = loss < self.loss
+        self.loss = torch.where(better, loss, self.loss)
+        self.flat = torch.where(better[:, None], self.heads.state.flat, self.flat)
+        self.since = torch.where(better, 0, self.since + 1)
+        return bool((self.since >= self.heads.settings.patience).all())
+
+    def take_back(self) -> None:
+        self.heads.state.flat.copy_(self.flat)

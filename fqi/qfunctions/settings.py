@@ -1,0 +1,85 @@
+"""The options of each regressor. This module imports nothing heavy: the command line reads its help from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fqi.options import option
+
+FEATURES = (
+    "raw",
+    "polynomial:DEGREE",
+    "fourier:ORDER",
+    "radial:COUNT:WIDTH",
+    "tiles:TILINGS:BINS",
+    "py:MODULE:CALLABLE",
+)
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """One number for every state-action pair; there is nothing to choose."""
+
+
+@dataclass(frozen=True)
+class LinearSettings:
+    """What is regressed on, and how strongly the weights are held back."""
+
+    features: str = option("radial:128:1", f"Features of an observation: {', '.join(FEATURES)}.")
+    ridge: float = option(1e-3, "Penalty on squared weights, per row; the bias goes free.", above=0)
+
+
+@dataclass(frozen=True)
+class TreesSettings:
+    """How forests are grown."""
+
+    trees: int = option(50, "Trees in each forest.", low=1, high=10_000)
+    leaf: int = option(1, "Rows that each leaf must hold at least.", low=1)
+    split: int = option(2, "Rows that a node must hold to be split.", low=2)
+    max_features: float = option(1.0, "Share of the features tried at each split.", above=0, high=1)
+    per: str = option(
+        "action", "One forest for each action, or one on (frame, action) pairs.", choices=("action", "pair")
+    )
+    directions: int = option(
+        0,
+        "Random directions across the standardised observation that may be split on as well, drawn for each head.",
+        low=0,
+    )
+    regrow_every: int = option(
+        1, "Grow new trees every so many rounds; in between only their leaves are fitted, which costs far less.", low=1
+    )
+    freeze_structure_after: int = option(
+        0,
+        "Rounds after which no new trees are grown and only leaves are fitted; 0: never. Early targets tell few states "
+        "apart, so that trees frozen too early stay coarse.",
+        low=0,
+    )
+    jobs: int = option(0, "Threads that grow and ask trees; 0 takes every core.", low=0)
+
+
+@dataclass(frozen=True)
+class MlpSettings:
+    """A multilayer perceptron and the regression that fits it in each round."""
+
+    width: int = option(64, "Units in each hidden layer.", low=1, high=65536)
+    depth: int = option(2, "Hidden layers.", low=1, high=32)
+    updates: int = option(300, "Gradient steps in each round.", low=1)
+    batch: int = option(256, "Rows in each gradient step.", low=1)
+    lr: float = option(3e-3, "Learning rate at the start of each round.", above=0, high=1e30)
+    schedule: str = option(
+        "cosine", "How the learning rate falls within a round.", choices=("cosine", "linear", "constant")
+    )
+    loss: str = option("squared", "Regression loss.", choices=("huber", "squared"))
+    huber: float = option(
+        1.0, "Where Huber turns linear, in standard deviations of the targets.", above=0, only=("loss", "huber")
+    )
+    clip: float = option(10.0, "Largest norm of a head's gradient, targets being standardised.", above=0)
+    start: str = option(
+        "warm", "Begin each round at the last one's weights (warm) or at new ones (cold).", choices=("warm", "cold")
+    )
+    patience: int = option(
+        0, "Stop a round after this many looks without a better held-out loss, and keep the best; 0: never.", low=0
+    )
+    checks: int = option(
+        10, "Looks at the held-out loss in each round, when patience is given.", low=1, only=("patience", True)
+    )

@@ -1,0 +1,197 @@
+"""Heads shared out among processes of one thread each, over the same memory. Two threads hurt; two processes do not."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.multiprocessing
+
+from fqi.errors import UserError
+from fqi.qfunctions.heads import ALIGN, Heads, Rows, State, aligned
+from fqi.qfunctions.settings import MlpSettings
+
+WINDOW = 65536  # frames that the workers value at once
+
+
+class Crew:
+    """Trains every head of a state in place: here, or in one worker process for each share of the heads."""
+
+    def __init__(
+        self, settings: MlpSettings, sizes: Sequence[int], state: State, shares: list[list[slice]], apart: bool
+    ) -> None:
+        self.settings, self.sizes, self.state, self.shares, self.apart = settings, sizes, state, shares, apart
+        self.pipes: list[Connection] = []
+        self.processes: list[Any] = []
+
+    def bind(self, rows: Rows, actions: int) -> None:
+        """Give every worker the rows; they are in shared memory where there are several."""
+        P, B, F = len(self.state.flat), len(rows.frame), len(rows.features)
+        self.targets = torch.zeros(P, B, device=rows.features.device)
+        if not self.apart:
+            self.here = Share(self.settings, self.sizes, self.state, self.shares[0], rows, self.targets)
+            return
+        self.close()
+        self.outputs = torch.zeros(P, min(F, WINDOW), actions)
+        shared = (*vars(rows).values(), self.targets, self.outputs)
+        _refuse_lack_of_shared_memory(sum(t.nbytes for t in shared), len(self.shares))
+        for tensor in shared:
+            tensor.share_memory_()
+        context = torch.multiprocessing.get_context("spawn")
+        for heads in self.shares:
+            pipe, other = context.Pipe()
+            arguments = (other, self.settings, self.sizes, self.state, heads, rows, self.targets, self.outputs)
+            process = context.Process(target=_work, args=arguments, daemon=True)
+            self.pipes.append(pipe)
+            with _plain_start():
+                process.start()
+            self.processes.append(process)
+            other.close()
+
+    def fit(self, targets: torch.Tensor) -> list[int]:
+        """Regress every head on its targets [P, B]; returns the gradient steps of each."""
+        self.targets.copy_(targets)
+        return self._all("fit") if self.apart else self.here.fit()
+
+    def values(self, start: int, stop: int) -> torch.Tensor:
+        """[P, stop - start, A] of these frames of the log."""
+        if not self.apart:
+            return self.here.values(start, stop)
+        found = []
+        for first in range(start, stop, WINDOW):
+            last = min(first + WINDOW, stop)
+            self._all("values", first, last)
+            found.append(self.outputs[:, : last - first].clone())
+        return torch.cat(found, 1) if len(found) > 1 else found[0]
+
+    def _all(self, *command: Any) -> list[int]:
+        try:
+            for pipe in self.pipes:
+                pipe.send(command)
+            answers = [self._answer(pipe) for pipe in self.pipes]
+        except (EOFError, OSError):
+            raise UserError(
+                "a training process ended unexpectedly, perhaps for lack of memory; go on with the run by --resume, "
+                "or give fewer --workers"
+            ) from None
+        return [steps for answer in answers for steps in answer]
+
+    def _answer(self, pipe: Connection) -> list[int]:
+        answer: list[int] | str = pipe.recv()
+        if isinstance(answer, str):
+            raise RuntimeError(f"a training process failed: {answer}")
+        return answer
+
+    def close(self) -> None:
+        """End the worker processes."""
+        for pipe in self.pipes:
+            pipe.close()
+        patience = time.monotonic() + 5  # for all of them together
+        for process in self.processes:
+            process.join(timeout=max(0.0, patience - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self.pipes, self.processes = [], []
+
+
+class Share:
+    """The groups of heads that one process trains, one group after the other."""
+
+    def __init__(
+        self,
+        settings: MlpSettings,
+        sizes: Sequence[int],
+        state: State,
+        groups: list[slice],
+        rows: Rows,
+        targets: torch.Tensor,
+    ) -> None:
+        if len(rows.training) < ALIGN:  # batches are then no whole cache lines, and stacked heads would round unlike
+            groups = [slice(head, head + 1) for group in groups for head in range(group.start, group.stop)]
+        self.groups = [(group, Heads(settings, sizes, state.part(group))) for group in groups]
+        self.rows, self.targets = rows, targets
+        packed = Heads.pack(rows)
+        for _, heads in self.groups:
+            heads.bind(rows, packed)
+
+    def fit(self) -> list[int]:
+        steps = []
+        for group, heads in self.groups:
+            steps += [heads.fit(self.targets[group])] * (group.stop - group.start)
+        return steps
+
+    def values(self, start: int, stop: int) -> torch.Tensor:
+        features = self.rows.features[start : start + aligned(stop - start)]
+        return torch.cat([heads.values(features) for _, heads in self.groups])[:, : stop - start]
+
+
+def _work(
+    pipe: Connection,
+    settings: MlpSettings,
+    sizes: Sequence[int],
+    state: State,
+    groups: list[slice],
+    rows: Rows,
+    targets: torch.Tensor,
+    outputs: torch.Tensor,
+) -> None:
+    """A worker process: does as it is told until the pipe is closed or its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and closes the pipe
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    share = Share(settings, sizes, state, groups, rows, targets)
+    while True:
+        try:
+            command, *arguments = pipe.recv()
+        except (EOFError, OSError):  # closed, or reset with an answer unread
+            return
+        try:
+            answer: list[int] | str = []
+            if command == "fit":
+                answer = share.fit()
+            else:
+                start, stop = arguments
+                outputs[groups[0].start : groups[-1].stop, : stop - start] = share.values(start, stop)
+        except Exception as error:  # told to the parent, which raises it
+            answer = repr(error)
+        try:
+            pipe.send(answer)
+        except OSError:  # nobody is left to hear it
+            return
+
+
+def _refuse_lack_of_shared_memory(needed: int, workers: int) -> None:
+    """Writing into shared memory that is not there would kill the process without a word."""
+    place = Path("/dev/shm")
+    free = shutil.disk_usage(place).free if place.is_dir() else needed
+    if needed > free:
+        raise UserError(
+            f"{workers} training processes need {needed / 2**20:,.0f} MiB of shared memory, but {place} has "
+            f"{free / 2**20:,.0f} MiB left; give --workers 1, or more shared memory (docker: --shm-size)"
+        )
+
+
+@contextlib.contextmanager
+def _plain_start() -> Iterator[None]:
+    """Let a process begin deaf to Ctrl-C, which its parent hears, and without running the parent's main module again:
+    it needs nothing of that, and a script without a guard around its main part would start itself once more."""
+    main, hears = sys.modules["__main__"], threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if hears else None
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        if hears:
+            signal.signal(signal.SIGINT, before)

@@ -1,0 +1,38 @@
+"""The registry of regressors: one line each. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Regressor:
+    """What is known of a regressor before it is built."""
+
+    module: str  # where its class is
+    class_name: str
+    settings_name: str  # in fqi.qfunctions.settings
+    ensemble: int = 1  # heads of a member unless told otherwise
+    holdout: float = 0.0  # share of rows held out unless told otherwise
+    deterministic: bool = False  # the same rows give the same fit whatever the seed
+    workers: bool = False  # can share its heads out among processes
+
+    @property
+    def settings(self) -> type[Any]:
+        kind: type[Any] = getattr(import_module("fqi.qfunctions.settings"), self.settings_name)
+        return kind
+
+    @property
+    def build(self) -> type[Any]:
+        kind: type[Any] = getattr(import_module(self.module), self.class_name)
+        return kind
+
+
+REGRESSORS = {
+    "table": Regressor("fqi.qfunctions.table", "TableQ", "TableSettings", deterministic=True),
+    "linear": Regressor("fqi.qfunctions.linear", "LinearQ", "LinearSettings"),
+    "trees": Regressor("fqi.qfunctions.trees", "TreesQ", "TreesSettings"),
+    "mlp": Regressor("fqi.qfunctions.mlp", "Mlp", "MlpSettings", ensemble=5, holdout=0.05, workers=True),
+}

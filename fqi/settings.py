@@ -1,0 +1,163 @@
+"""All settings of a training run: the one home of defaults, resolved before training and written into the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from fqi.errors import UserError
+from fqi.options import build, check, option
+from fqi.regressors import REGRESSORS, Regressor
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What holds for every regressor."""
+
+    iterations: int = option(100, "Rounds to train: K frozen targets, K regressions.", low=1)
+    gamma: float = option(0.99, "Discount of a reward one step later.", low=0, high=1)
+    n_step: int = option(1, "Rewards summed before the target bootstraps.", low=1)
+    regressor: str = option(
+        "auto",
+        "What Q is regressed with; auto: table for discrete observations, else mlp.",
+        choices=("auto", *REGRESSORS),
+    )
+    target: str = option(
+        "auto",
+        "Value of the next state: max of each head, max of the heads' mean, or max of their minimum; "
+        "auto: min where an ensemble is trained, else max.",
+        choices=("auto", "max", "mean", "min"),
+    )
+    bound: str = option(
+        "earnable",
+        "Keep values of next states within what the rewards seen can earn, or let them run.",
+        choices=("earnable", "none"),
+    )
+    seed: int = option(0, "Seed of everything random in the run.", low=0)
+    seeds: int = option(1, "Members: Q-functions trained independently, on the seeds SEED, SEED + 1, …", low=1)
+    ensemble: int | None = option(
+        None, "Heads of each member, which the targets mean and min compare. [default: 5 for mlp, else 1]", low=1
+    )
+    holdout: float | None = option(
+        None, "Share of the rows kept out of the regression. [default: 0.05 for mlp, else 0]", low=0, high=0.9
+    )
+    device: str = option("auto", "Where to train; auto: the GPU if there is one.", choices=("auto", "cpu", "cuda"))
+    workers: int | None = option(
+        None, "Processes that share the heads out, on the CPU. [default: one for each core]", low=1
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """Resolved settings: nothing is left to be chosen."""
+
+    train: TrainSettings
+    regressor: Any  # the settings of the chosen regressor
+
+    @property
+    def kind(self) -> Regressor:
+        return REGRESSORS[self.train.regressor]
+
+    @property
+    def heads(self) -> int:
+        """H, heads of each member."""
+        assert self.train.ensemble is not None
+        return self.train.ensemble
+
+    def table(self) -> dict[str, Any]:
+        """As it stands in the TOML file."""
+        general = {k: v for k, v in dataclasses.asdict(self.train).items() if v is not None}
+        return general | {self.train.regressor: dataclasses.asdict(self.regressor)}
+
+    def toml(self) -> str:
+        return tomli_w.dumps(self.table())
+
+    def head_seeds(self) -> list[int]:
+        """A seed for each of the P heads. A member's heads depend on the member's own seed alone."""
+        import numpy as np
+
+        seeds = []
+        for member in range(self.train.seeds):
+            draws = np.random.SeedSequence((self.train.seed + member, 0))
+            seeds += [int(s) for s in draws.generate_state(self.heads, np.uint32)]
+        return seeds
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def resolve(
+    values: Mapping[str, Any],
+    *,
+    discrete_observations: bool,
+    where: str = "settings",
+    flags: Mapping[str, Any] | None = None,
+) -> Config:
+    """Settings from a nested mapping such as a TOML file's: top-level options, and one table for each regressor.
+
+    `flags` are flat, as typed on the command line, and go before the mapping.
+    """
+    flags = flags or {}
+    names = {f.name for f in dataclasses.fields(TrainSettings)}
+    general = {k: v for k, v in values.items() if k not in REGRESSORS}
+    typed = {k: v for k, v in flags.items() if k in names}
+    check(TrainSettings, typed, "command line")  # so that what is wrong there is not said of the file
+    train = build(TrainSettings, general | typed, where)
+    name = train.regressor if train.regressor != "auto" else ("table" if discrete_observations else "mlp")
+    for other in REGRESSORS:
+        if not isinstance(values.get(other, {}), Mapping):
+            raise UserError(f"{where}: {other} must be a table of options, found {values[other]!r}")
+        if other != name and values.get(other):
+            first = str(next(iter(values[other]))).replace("_", "-")
+            raise UserError(f"{where}: {first} belongs to the {other} regressor and has no effect on {name}")
+    kind = REGRESSORS[name]
+    typed = {k: v for k, v in flags.items() if k not in names}
+    _check_flags(typed, name)
+    check(kind.settings, typed, f"command line: {name}")
+    settings = build(kind.settings, {**values.get(name, {}), **typed}, f"{where}: {name}")
+    ensemble = kind.ensemble if train.ensemble is None else train.ensemble
+    target = train.target if train.target != "auto" else ("min" if ensemble > 1 else "max")
+    holdout = kind.holdout if train.holdout is None else train.holdout
+    train = dataclasses.replace(train, regressor=name, target=target, ensemble=ensemble, holdout=holdout)
+    _check_combination(train, kind, settings, where)
+    return Config(train, settings)
+
+
+def _check_flags(typed: Mapping[str, Any], name: str) -> None:
+    for field in typed:
+        owners = [r for r, kind in REGRESSORS.items() if field in {f.name for f in dataclasses.fields(kind.settings)}]
+        flag = "--" + field.replace("_", "-")
+        if not owners:
+            raise UserError(f"{flag}: no such option")
+        if name not in owners:
+            raise UserError(f"{flag} belongs to the regressor {' or '.join(owners)} and has no effect on {name}")
+
+
+def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, where: str) -> None:
+    assert train.ensemble is not None
+    if train.target in ("mean", "min") and train.ensemble == 1:
+        raise UserError(f"{where}: target {train.target} compares the heads of an ensemble; give ensemble 2 or more")
+    if kind.deterministic and train.seeds * train.ensemble > 1:
+        raise UserError(
+            f"{where}: the {train.regressor} regressor is exact, so that several seeds or heads would all be the same; "
+            "give seeds 1 and ensemble 1"
+        )
+    if train.workers is not None and not kind.workers:
+        raise UserError(f"{where}: workers has no effect on the {train.regressor} regressor")
+    if getattr(settings, "patience", 0) and not train.holdout:
+        raise UserError(f"{where}: patience looks at held-out rows; give a holdout greater than 0")

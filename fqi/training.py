@@ -1,0 +1,242 @@
+"""Training: a log and settings become a run directory, round by round; and going on with one that was stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from fqi.bounds import earnable
+from fqi.errors import UserError
+from fqi.iteration import Round, fitted_q_iteration
+from fqi.log import Log, fingerprint
+from fqi.nest import leaf_spaces
+from fqi.qfunctions.contract import QFunction
+from fqi.run import Run, build
+from fqi.settings import Config, resolve
+from fqi.targets import VALUE_RULES
+from fqi.threads import one_thread
+from fqi.transitions import transitions
+
+Listener = Callable[[int, list[dict[str, Any]]], None]
+UNBOUNDED = (-np.inf, np.inf)
+BEYOND = 5  # rounds in a row that values may lie beyond what rewards can earn
+
+
+class DivergedError(Exception):
+    """Values ran away: what was seen and what to try."""
+
+
+def configure(
+    log: Log, values: dict[str, Any] | None = None, where: str = "settings", flags: dict[str, Any] | None = None
+) -> Config:
+    """Resolve settings for this log: nested ones as in a TOML file, and flat ones as on the command line."""
+    discrete = all(isinstance(s, gym.spaces.Discrete) for s in leaf_spaces(log.observation_space).values())
+    return resolve(values or {}, discrete_observations=discrete, where=where, flags=flags)
+
+
+def train(
+    log: Log,
+    config: Config,
+    out: Path,
+    *,
+    log_reference: str = "",
+    command: list[str] | None = None,
+    listen: Listener | None = None,
+) -> Run:
+    """Train K rounds on the log into a new run directory; where the settings or the log do not fit, none is made."""
+    Run.refuse_existing(out)
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, device=_device(config)))
+
+    def begin(_: QFunction) -> tuple[Run, int]:
+        return Run.create(out, config, log, log_reference, command or []), 0
+
+    return _rounds(log, config, begin, listen)
+
+
+def resume(run: Run, log: Log, *, iterations: int | None = None, listen: Listener | None = None) -> Run:
+    """Go on after the last whole round, to the number of rounds asked for; bit for bit as if it had never stopped."""
+    config = run.config
+    if config.train.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"{run.path} was trained on a CUDA device, and torch sees none here; go on where there is one")
+    if fingerprint(log) != run.record["log"]["fingerprint"]:
+        raise UserError(f"{run.path}: the log has changed since training began: its content has another fingerprint")
+    if iterations is not None:
+        if iterations < config.train.iterations:
+            raise UserError(f"--iterations {iterations} is less than the {config.train.iterations} of {run.path}")
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, iterations=iterations))
+
+    def begin(q: QFunction) -> tuple[Run, int]:
+        with run.held():
+            last = run.go_back_to_last_whole_round(q)
+            if iterations is not None:
+                run.lengthen(iterations)
+            run.set_status("training")
+        return run, last
+
+    return _rounds(log, config, begin, listen)
+
+
+def _rounds(log: Log, config: Config, begin: Callable[[QFunction], tuple[Run, int]], listen: Listener | None) -> Run:
+    """Train to the last round into the run that `begin` gives, with the round after which to go on."""
+    members, K = config.train.seeds, config.train.iterations
+    rows = transitions(log, config.train.gamma, config.train.n_step)
+    training = training_rows(len(rows), config)
+    bounds = earnable(log, config.train.gamma)
+    watch = _Watch(bounds, training)
+    q = build(config, log.observation_space, log.action_space, _device(config), _workers(config))
+    try:
+        with torch.no_grad(), one_thread():
+            q.bind(rows, training)
+            run, last = begin(q)
+            with run.held(), _ending(run):
+                watch.recall(run.metrics)
+                clock = time.perf_counter()
+                rule, bound = VALUE_RULES[config.train.target], UNBOUNDED
+                if config.train.bound == "earnable":
+                    bound = (min(bounds[0], 0.0), max(bounds[1], 0.0))  # before the first round every value is 0
+                for done in fitted_q_iteration(rows, q, rule, members, range(last + 1, K + 1), bound):
+                    now = time.perf_counter()
+                    metrics = watch.metrics(done, members, now - clock)
+                    clock = now
+                    trouble = watch.trouble(metrics)
+                    if trouble:
+                        raise DivergedError(trouble)
+                    run.write_round(done.number, q, metrics)
+                    if listen:
+                        listen(done.number, metrics)
+    finally:
+        q.close()
+    return run
+
+
+@contextlib.contextmanager
+def _ending(run: Run) -> Iterator[None]:
+    """Write into the run how its training ended."""
+    try:
+        yield
+    except DivergedError as error:
+        run.set_status("diverged", str(error))
+        raise
+    except BaseException:
+        run.set_status("stopped")
+        raise
+    run.set_status("finished")
+
+
+def training_rows(count: int, config: Config) -> torch.Tensor:
+    """[B] bool: the rows that are regressed on, drawn once from the run's seed; the others are held out."""
+    if count == 0:
+        raise UserError("the log holds no steps to train on")
+    held = int(count * (config.train.holdout or 0.0))
+    patience: int = getattr(config.regressor, "patience", 0)
+    if held == 0 and patience:
+        raise UserError(f"patience looks at held-out rows, but holdout {config.train.holdout} of {count} rows is none")
+    if held == 0:
+        return torch.ones(count, dtype=torch.bool)
+    order = np.random.default_rng((config.train.seed, 1)).permutation(count)
+    training = torch.ones(count, dtype=torch.bool)
+    training[torch.from_numpy(order[:held])] = False
+    return training
+
+
+class _Watch:
+    """Turns rounds into rows of metrics, and says when values run away."""
+
+    def __init__(self, bounds: tuple[float, float], training: torch.Tensor) -> None:
+        self.low, self.high = bounds
+        self.training = training
+        self.beyond = 0  # rounds in a row
+
+    def metrics(self, done: Round, members: int, seconds: float) -> list[dict[str, Any]]:
+        """A row for each member: means over its heads unless the name says otherwise."""
+        seen, training = done.seen, self.training.to(done.targets.device)
+        error = (seen.logged - done.targets).square()  # [P, B]
+        slack = 1e-3 * max(1.0, *(abs(b) for b in (self.low, self.high) if np.isfinite(b)), 0.0)
+        columns = {
+            "training_loss": error[:, training].mean(1),
+            "heldout_loss": error[:, ~training].mean(1),
+            "mean_q": seen.logged.mean(1),
+            "min_q": seen.logged.amin(1),
+            "max_q": seen.logged.amax(1),
+            "mean_value": seen.next_values.mean(1),
+            "target_mean": done.targets.mean(1),
+            "target_spread": done.targets.std(1, correction=0),
+            "bellman_residual": (seen.logged - done.next_targets).square().mean(1).sqrt(),
+            "beyond_bounds": ((seen.logged > self.high + slack) | (seen.logged < self.low - slack))
+            .to(error.dtype)
+            .mean(1),
+        }
+        heads = len(seen.logged) // members
+        rows = []
+        for member in range(members):
+            own = slice(member * heads, (member + 1) * heads)
+            row: dict[str, Any] = {"round": done.number, "member": member}
+            for name, column in columns.items():
+                reduce = {"min_q": torch.min, "max_q": torch.max}.get(name, torch.mean)
+                row[name] = float(reduce(column[own].double()))
+            row["disagreement"] = float(seen.logged[own].std(0, correction=0).mean())
+            row["lowest_earnable"], row["highest_earnable"] = self.low, self.high
+            row |= {name: float(np.mean(values[own])) for name, values in done.fit.items()}
+            row["seconds"] = seconds
+            rows.append(row)
+        return rows
+
+    def recall(self, metrics: list[dict[str, Any]]) -> None:
+        """Take notice of earlier rounds, as kept, so that what comes next is judged as if there had been no break."""
+        for _, of_round in itertools.groupby(metrics, key=lambda row: row["round"]):
+            self.trouble(list(of_round))
+
+    def trouble(self, metrics: list[dict[str, Any]]) -> str | None:
+        """A sentence when a round shows NaN, or values that no policy could earn for several rounds."""
+        for row in metrics:
+            if not np.isfinite([row["mean_q"], row["max_q"], row["min_q"], row["training_loss"]]).all():
+                return (
+                    f"round {row['round']}: the Q-values of member {row['member']} are no longer finite numbers; "
+                    "try a lower --lr, --loss huber or a smaller --clip"
+                )
+        far = [row for row in metrics if self._far_beyond(row["mean_q"])]
+        self.beyond = self.beyond + 1 if far else 0
+        if self.beyond < BEYOND:
+            return None
+        row = far[0]
+        return (
+            f"round {row['round']}: the mean Q of member {row['member']} is {row['mean_q']:.4g}, although the rewards "
+            f"seen can earn only {self.low:.4g} to {self.high:.4g}, and so it has been for {BEYOND} rounds; "
+            "try --target min with a larger --ensemble, a lower --gamma or more data"
+        )
+
+    def _far_beyond(self, value: float) -> bool:
+        span = self.high - self.low
+        if not np.isfinite(span):
+            return False
+        margin = 0.5 * span if span > 0 else 1.0
+        return value > self.high + margin or value < self.low - margin
+
+
+def _device(config: Config) -> str:
+    wanted = config.train.device
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise UserError(
+            "--device cuda: torch sees no CUDA device here; give --device cpu, or install a CUDA build of torch"
+        )
+    if wanted == "auto":
+        return "cuda" if available and config.kind.workers else "cpu"
+    return wanted
+
+
+def _workers(config: Config) -> int:
+    if not config.kind.workers:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return config.train.workers or min(cores, config.train.seeds * config.heads)

@@ -1,0 +1,1 @@
+"""Evaluation, overestimation, statistics, figures and the page."""

@@ -1,0 +1,208 @@
+"""Drawing without global state: matplotlib figures as SVG that follows the page's colours, and as PNG."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, SymmetricalLogLocator
+
+from fqi.nest import Array
+from fqi.reports.words import number
+
+# name: (light, dark). Blue and vermilion differ for every kind of colour vision, and by lightness in grey print.
+COLOURS = {
+    "ink": ("#1f2328", "#e6e8eb"),
+    "soft": ("#5f6670", "#a3abb5"),
+    "grid": ("#dfe2e6", "#363c44"),
+    "predicted": ("#c2500a", "#f2a65a"),
+    "realised": ("#0068a8", "#6cb8f0"),
+    "third": ("#00795c", "#4cc7a1"),
+    "fourth": ("#8f3f97", "#d79be0"),
+}
+INK, SOFT, GRID, PREDICTED, REALISED, THIRD, FOURTH = (light for light, _ in COLOURS.values())
+
+SIZE = (4.9, 3.15)  # inches; small, so that text stays readable where the page is a phone wide
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fqi",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 20,
+    "axes.labelsize": 8.5,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": SOFT,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.minor.visible": False,
+    "ytick.minor.visible": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 3.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "path.simplify": True,
+    "path.simplify_threshold": 0.2,
+    "figure.dpi": 72,
+}
+MARKED = 25  # points up to which each is marked
+SPREADS = 30  # a curve that reaches so many times further than what it is held against needs a logarithm
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure in words and pictures."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    inline: str  # SVG for the page: colours from the page's variables, ids of its own
+    svg: str  # the same as a file that stands alone
+    png: bytes
+
+
+class Sheet:
+    """One pair of axes to draw on."""
+
+    def __init__(self, name: str, title: str, x: str, y: str) -> None:
+        self.name, self.title = name, title
+        with mpl.rc_context(STYLE):
+            self.figure = Figure(figsize=SIZE, layout="constrained")
+            self.axes: Axes = self.figure.add_subplot()
+            self.axes.set(title=title, xlabel=x, ylabel=y)
+        self.logarithmic = False
+
+    def line(self, x: Array, y: Array, colour: str, label: str, *, dashed: bool = False, marker: str = "o") -> None:
+        """A curve; its points are marked where they are few."""
+        with mpl.rc_context(STYLE):
+            few = marker if len(x) <= MARKED else ""
+            self.axes.plot(x, y, color=colour, label=label, linestyle=(0, (4, 1.6)) if dashed else "-", marker=few)
+
+    def thin(self, x: Array, y: Array, colour: str, label: str | None = None) -> None:
+        """A curve in the background."""
+        with mpl.rc_context(STYLE):
+            self.axes.plot(x, y, color=colour, label=label, linewidth=0.8, alpha=0.6, marker="." if len(x) == 1 else "")
+
+    def band(self, x: Array, low: Array, high: Array, colour: str, label: str | None = None) -> None:
+        """What lies between two curves; a bar where there is but one point."""
+        with mpl.rc_context(STYLE):
+            if len(x) == 1:
+                reach = np.array([[0.0], [0.0]])
+                self.axes.errorbar(x, low, reach, color=colour)
+                self.axes.plot([x[0], x[0]], [low[0], high[0]], color=colour, alpha=0.5, linewidth=4, label=label)
+            else:
+                self.axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0, label=label)
+
+    def over_rounds(self, rounds: Array) -> None:
+        """Whole numbers along the x axis."""
+        self.axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
+        if len(rounds) == 1:
+            self.axes.set_xlim(rounds[0] - 1, rounds[0] + 1)
+
+    def stretch(self, values: Sequence[Array], reference: float) -> None:
+        """A logarithm on both sides of zero where the values reach far beyond the reference."""
+        most = max((float(np.nanmax(np.abs(v))) for v in values if np.isfinite(v).any()), default=0.0)
+        if reference > 0 and most > SPREADS * reference:
+            self.axes.set_yscale("symlog", linthresh=reference, linscale=1.0)
+            self.axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=reference))
+            self.axes.set_ylabel(f"{self.axes.get_ylabel()}, log scale beyond ±{number(reference)}")
+            self.logarithmic = True
+
+    def logarithm(self) -> None:
+        """A log scale for y, where anything is positive."""
+        self.axes.set_yscale("log")
+        self.axes.yaxis.set_major_locator(LogLocator(base=10, numticks=7))
+        low, high = self.axes.get_ylim()
+        if high / low < 30:  # less than two decades: powers of ten alone would label too little
+            self.axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5), numticks=12))
+        self.axes.yaxis.set_minor_formatter(NullFormatter())
+        self.axes.set_ylabel(f"{self.axes.get_ylabel()}, log scale")
+        self.logarithmic = True
+
+    def drawn(self, caption: str, alt: str) -> Drawn:
+        """Finish: legend above the axes, numbers as everywhere in the report."""
+        with mpl.rc_context(STYLE):
+            for axis in (self.axes.xaxis, self.axes.yaxis):
+                axis.set_major_formatter(FuncFormatter(lambda value, _: number(float(value))))
+            handles, labels = self.axes.get_legend_handles_labels()
+            if handles:
+                self.axes.legend(
+                    handles, labels, loc="lower left", bbox_to_anchor=(-0.015, 1.01), ncols=4, borderaxespad=0,
+                    handlelength=1.8, columnspacing=1.2, handletextpad=0.5,
+                )  # fmt: skip
+            raw = self._svg()
+            inline, alone = inline_svg(raw, self.name, alt), lone_svg(raw, self.name, alt)
+            return Drawn(self.name, self.title, caption, alt, inline, alone, self._png())
+
+    def _svg(self) -> str:
+        buffer = io.StringIO()
+        self.figure.set_facecolor("none")
+        self.axes.set_facecolor("none")
+        self.figure.savefig(buffer, format="svg", dpi=72, metadata={"Date": None, "Creator": None})
+        return buffer.getvalue()
+
+    def _png(self) -> bytes:
+        buffer = io.BytesIO()
+        self.figure.set_layout_engine("none")  # it was laid out for the SVG; the same again would be half the time
+        self.figure.set_facecolor("white")
+        self.figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+        return buffer.getvalue()
+
+
+def inline_svg(raw: str, name: str, alt: str) -> str:
+    """The drawing for a page: no addresses, its own ids, colours and font of the page."""
+    body = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", _common(raw, name)).replace("xlink:href", "href")
+    return _opened(body, f'role="img" aria-label="{escape(alt)}" class="figure"')
+
+
+def lone_svg(raw: str, name: str, alt: str) -> str:
+    """The drawing as a file: it carries its colours, light and dark."""
+    light, dark = ("".join(f"--{key}:{pair[i]};" for key, pair in COLOURS.items()) for i in (0, 1))
+    style = f"<style>svg{{{light}}}@media (prefers-color-scheme:dark){{svg{{{dark}background:#16191d}}}}</style>"
+    body = _opened(_common(raw, name), f'role="img" aria-label="{escape(alt)}"')
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + body.replace(">", f">{style}", 1)
+
+
+def _common(raw: str, name: str) -> str:
+    body = raw[raw.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
+    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
+    body = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', body)
+    body = re.sub(r"(font: [^\"';]*?\d+(?:\.\d+)?px) [^\";]*", r"\1 system-ui, sans-serif", body)
+    for key, (light, _) in COLOURS.items():
+        body = body.replace(light, f"var(--{key},{light})")
+    # Black is what matplotlib leaves unsaid; unsaid, it should be the ink of the page.
+    return re.sub(r"\n\s*", "\n", body)
+
+
+def _opened(body: str, attributes: str) -> str:
+    """The outer element with these attributes; it scales with its place."""
+    head, rest = body.split(">", 1)
+    head = re.sub(r'\s(width|height)="[^"]*"', "", head)
+    return f'{head} {attributes} style="fill:var(--ink,{INK})">{rest}'

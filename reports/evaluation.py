@@ -1,0 +1,118 @@
+"""Online evaluation: every member plays from the same start states, and what it predicted there is kept beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fqi.behaviour import Blocks, Component, Mixture
+from fqi.environments.make import make_slots
+from fqi.errors import UserError
+from fqi.nest import Array, Nest, rows, take
+from fqi.policies import Greedy
+from fqi.qfunctions.contract import QFunction
+from fqi.rollout import play
+from fqi.run import Run
+from fqi.slots import Slots
+from fqi.spaces import alike
+from fqi.targets import VALUE_RULES
+from fqi.threads import one_thread
+
+SPREAD = 10  # rounds evaluated unless told otherwise
+
+
+def spread(rounds: Sequence[int], count: int = SPREAD) -> list[int]:
+    """So many rounds, evenly over all of them, the first and the last among them."""
+    index = np.unique(np.linspace(0, len(rounds) - 1, min(count, len(rounds))).round().astype(int))
+    return [rounds[i] for i in index]
+
+
+def start_seeds(seed: int, episodes: int) -> Array:
+    """[E] reset seeds of the evaluation's start states; collection never draws from this stream."""
+    return np.random.SeedSequence((seed, 0xE7A1)).generate_state(episodes, np.uint32).astype(np.int64)
+
+
+def evaluate(
+    run: Run,
+    rounds: Sequence[int],
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    environment: dict[str, Any] | None = None,
+    trusted: bool = False,
+    max_steps: int | None = None,
+    listen: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Play every member's greedy policy at these rounds; the rows are kept in the run and returned."""
+    if not rounds:
+        raise UserError(f"{run.path} has no finished round to evaluate")
+    environment = environment or run.record["environment"]
+    if environment is None:
+        raise UserError(f"{run.path}: its log names no environment; give one by --env")
+    config, q = run.config, run.build()
+    members, limit = config.train.seeds, max_steps or environment.get("max_episode_steps")
+    slots = make_slots(environment, members * episodes, trusted=trusted)
+    _check_spaces(run, slots, environment)
+    seeds = start_seeds(seed, episodes)
+    found = []
+    try:
+        with one_thread():
+            for number in rounds:
+                run.load(q, number)
+                new = _one_round(run, q, slots, seeds, number, limit)
+                for row in new:
+                    row |= {"environment": environment["id"], "seed": seed}
+                run.add_evaluations(new)
+                found += new
+                if listen:
+                    listen(new)
+    finally:
+        slots.close()
+        q.close()
+    return found
+
+
+def _one_round(
+    run: Run, q: QFunction, slots: Slots, seeds: Array, number: int, limit: int | None
+) -> list[dict[str, Any]]:
+    """Every member's episodes at one round, side by side."""
+    config, episodes = run.config, len(seeds)
+    members = config.train.seeds
+    policies = [Greedy(q, slice(m * config.heads, (m + 1) * config.heads)) for m in range(members)]
+    actor = Blocks([Mixture([Component(f"member {m}", p)], slots.action_space) for m, p in enumerate(policies)])
+    played = play(slots, actor, np.tile(seeds, members), limit, config.train.gamma)
+    predicted = predictions(q, take(played.starts, slice(0, episodes)), config.train.target, members)
+    return [
+        {
+            "round": number,
+            "member": member,
+            "episodes": episodes,
+            "gamma": config.train.gamma,
+            "limit": limit,
+            "returns": played.returns[own].tolist(),
+            "discounted": played.discounted[own].tolist(),
+            "predicted": predicted[member].tolist(),
+            "lengths": played.lengths[own].tolist(),
+            "terminated": played.terminated[own].tolist(),
+            "success": None if played.success is None else played.success[own].tolist(),
+            "tail": played.tail[own].tolist(),
+        }
+        for member, own in enumerate(slice(m * episodes, (m + 1) * episodes) for m in range(members))
+    ]
+
+
+def predictions(q: QFunction, frames: Nest, target: str, members: int) -> Array:
+    """[M, B] value that each member's own value rule gives to these frames: the mean over its heads."""
+    values = q.values(frames).reshape(members, q.heads // members, rows(frames), q.actions)
+    found: Array = VALUE_RULES[target](values, q.support(frames)).double().mean(1).cpu().numpy()
+    return found
+
+
+def _check_spaces(run: Run, slots: Any, environment: dict[str, Any]) -> None:
+    for name in ("observation_space", "action_space"):
+        trained, offered = getattr(run, name), getattr(slots, name)
+        if not alike(trained, offered):
+            what = name.replace("_", " ")
+            raise UserError(f"{environment['id']} has the {what} {offered}, but {run.path} was trained on {trained}")

@@ -1,0 +1,298 @@
+"""The report of a run: one self-contained HTML page, and beside it every number as JSON and every figure as a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from fqi.errors import UserError
+from fqi.files import finite, write_bytes, write_json
+from fqi.regressors import REGRESSORS
+from fqi.reports.drawing import COLOURS, Drawn
+from fqi.reports.figures import Evidence, draw
+from fqi.reports.methods import METHODS
+from fqi.reports.overestimation import best_round, by_round, comparable
+from fqi.reports.statistics import Interval
+from fqi.reports.tables import LONGEST, cell, tables
+from fqi.reports.verdict import verdict
+from fqi.reports.words import MISSING, number, percent, plural, title, triple
+from fqi.run import Run
+from fqi.settings import TrainSettings, read_toml
+
+METRIC_ROWS = 20  # the last ones; all stand in metrics.jsonl
+
+
+def write_report(run: Run, out: Path | None = None, description: Mapping[str, Any] | None = None) -> Path:
+    """Write the page into the folder `out` as report.html, or as `out` itself where that ends in .html.
+
+    `description` is what is known of the log, as JSON values. Figures go into a folder beside the page, and every
+    number shown into a JSON file beside it.
+    """
+    page = _place(run, out)
+    content, figures, stem = numbers(run, description), pictures(run), page.stem
+    content["figures"] = [
+        {"name": f.name, "title": f.title, "caption": f.caption, "alt": f.alt}
+        | {kind: f"{stem}_figures/{f.name}.{kind}" for kind in ("svg", "png")}
+        for f in figures
+    ]
+    html = render(content, figures, f"{stem}.json")
+    try:
+        (page.parent / f"{stem}_figures").mkdir(parents=True, exist_ok=True)
+        for entry, figure in zip(content["figures"], figures, strict=True):
+            write_bytes(page.parent / entry["svg"], figure.svg.encode())
+            write_bytes(page.parent / entry["png"], figure.png)
+        write_json(page.with_suffix(".json"), content)
+        write_bytes(page, html.encode())
+    except OSError as error:
+        raise UserError(f"{page}: cannot be written: {error.strerror}") from None
+    return page
+
+
+def _place(run: Run, out: Path | None) -> Path:
+    out = run.path / "report" if out is None else out
+    if out.suffix.lower() in (".html", ".htm") and not out.is_dir():
+        return out
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: expected a folder or a file name that ends in .html, found another file")
+    return out / "report.html"
+
+
+def pictures(run: Run) -> list[Drawn]:
+    """The figures of the page, from the rounds that can be compared with the last evaluated one."""
+    evaluations = run.evaluations
+    judged = by_round(evaluations)
+    alike = comparable(judged) if judged else []
+    rounds = {row["round"] for row in alike}
+    return draw(Evidence(run.metrics, [row for row in evaluations if row["round"] in rounds], alike))
+
+
+def numbers(run: Run, description: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Every number of the page as JSON values; the figures are another matter."""
+    record, metrics, evaluations = run.record, run.metrics, run.evaluations
+    settings = read_toml(run.path / "config.toml")
+    judged = by_round(evaluations)
+    best = best_round(comparable(judged)) if judged else None
+    found = verdict(
+        metrics,
+        evaluations,
+        discount=float(settings.get("gamma", 1.0)) ** int(settings.get("n_step", 1)),
+        run=str(run.path),
+        status=str(record.get("status", "finished")),
+        message=str(record.get("message", "")),
+    )
+    content = {
+        "format": "fqi-report",
+        "version": 1,
+        "run": str(run.path),
+        "title": f"{_environment(record)}: fitted Q-iteration with {settings.get('regressor', 'a regressor')}",
+        "created": record.get("created"),
+        "status": record.get("status"),
+        "message": record.get("message", ""),
+        "data": _data(record),
+        "training": _training(metrics, settings),
+        "verdict": [dataclasses.asdict(sentence) for sentence in found],
+        "best_round": None if best is None else best["round"],
+        "evaluated": [_plain(row) for row in judged],
+        "metrics": metrics[-METRIC_ROWS:],
+        "metrics_rows": len(metrics),
+        "log": _log(record, description),
+        "settings": _settings(settings),
+        "commands": _commands(run, record, evaluations),
+        "evaluate_command": shlex.join(["fqi", "evaluate", str(run.path), "--rounds", "spread"]),
+        "versions": record.get("versions", {}),
+        "methods": METHODS,
+    }
+    whole: dict[str, Any] = finite(content)
+    return whole
+
+
+def render(content: Mapping[str, Any], figures: Sequence[Drawn], json_name: str) -> str:
+    """The page. It shows nothing but `content` and the figures drawn from the same rows."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    filters = {"number": number, "signed": _signed, "percent": percent, "interval": _interval, "cell": cell}
+    environment.filters |= filters | {"words": title, "code": _code, "duration": duration}
+    drawn = [{**entry, "inline": Markup(f.inline)} for entry, f in zip(content["figures"], figures, strict=True)]
+    colours = {side: {k: pair[i] for k, pair in COLOURS.items()} for i, side in enumerate(("light", "dark"))}
+    varying, same = _metric_columns(content["metrics"])
+    page = environment.get_template("run.html.j2")
+    return page.render(
+        **content, pictures=drawn, colours=colours, json_name=json_name, shown=_shown(content), plural=plural,
+        metric_columns=varying, metric_constants=same,
+    )  # fmt: skip
+
+
+# ---- parts of the content
+
+
+def _environment(record: Mapping[str, Any]) -> str:
+    return str((record.get("environment") or {}).get("id") or "Unnamed environment")
+
+
+def _data(record: Mapping[str, Any]) -> dict[str, Any]:
+    log = record.get("log") or {}
+    return {
+        "environment": _environment(record),
+        "log": log.get("reference") or "",
+        "steps": log.get("steps"),
+        "episodes": log.get("episodes"),
+        "behaviours": log.get("behaviours") or [],
+    }
+
+
+def _training(metrics: Sequence[dict[str, Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
+    seconds = {row["round"]: row.get("seconds") or 0.0 for row in metrics}  # the same for every member
+    return {
+        "rounds": max(seconds, default=0),
+        "rounds_asked": settings.get("iterations"),
+        "members": settings.get("seeds", 1),
+        "heads": settings.get("ensemble", 1),
+        "seconds": sum(seconds.values()),
+        "regressor": settings.get("regressor"),
+        "target": settings.get("target"),
+        "gamma": settings.get("gamma"),
+        "n_step": settings.get("n_step", 1),
+    }
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.json() if isinstance(value, Interval) else value for key, value in row.items()}
+
+
+def _log(record: Mapping[str, Any], description: Mapping[str, Any] | None) -> dict[str, Any]:
+    known = dict(record.get("log") or {})
+    rest = dict(description) if description is not None else {"environment": record.get("environment")}
+    for key in ("reference", "fingerprint", "steps", "episodes"):  # said once, as training saw it
+        rest.pop(key, None)
+    if description is not None:
+        known = {k: v for k, v in known.items() if k not in rest}
+    checksum = rest.pop("checksum", known.get("fingerprint"))
+    changed = None if checksum == known.get("fingerprint") else checksum
+    return {"described": description is not None, "changed": changed, "tables": tables(known | rest)}
+
+
+def _settings(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every setting with its help, general ones first."""
+    helps: dict[str, str] = {f.name: f.metadata["help"] for f in dataclasses.fields(TrainSettings)}
+    found = []
+    for name, value in settings.items():
+        if not isinstance(value, Mapping):
+            found.append({"name": name, "value": value, "help": _help(helps, name)})
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            own = (
+                {f.name: f.metadata["help"] for f in dataclasses.fields(REGRESSORS[name].settings)}
+                if name in REGRESSORS
+                else {}
+            )
+            found += [{"name": f"{name}.{k}", "value": v, "help": _help(own, k)} for k, v in value.items()]
+    return found
+
+
+def _help(helps: Mapping[str, str], name: str) -> str:
+    return re.sub(r"\s*\[default:[^]]*\]", "", helps.get(name, ""))
+
+
+def _commands(run: Run, record: Mapping[str, Any], evaluations: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """What to type to get the same numbers again, in order."""
+    path, log = str(run.path), record.get("log") or {}
+    found = []
+    collected = (log.get("provenance") or {}).get("command")
+    if collected:
+        found.append({"what": "Collect the log", "command": _line(collected)})
+    if record.get("command"):
+        found.append({"what": "Train, as it was typed", "command": _line(record["command"])})
+    spelled = [
+        "fqi",
+        "train",
+        str(log.get("reference") or "LOG"),
+        "--config",
+        f"{path}/config.toml",
+        "--out",
+        "NEW_RUN",
+    ]
+    found.append({"what": "Train again, with every setting as it was resolved", "command": shlex.join(spelled)})
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for row in evaluations:
+        group = groups.setdefault(tuple(row[k] for k in ("environment", "seed", "episodes", "limit")), [])
+        if row["round"] not in group:
+            group.append(row["round"])
+    own = record.get("environment") or {}
+    for (environment, seed, episodes, limit), numbers in groups.items():
+        words = ["fqi", "evaluate", path, "--episodes", str(episodes), "--seed", str(seed)]
+        words += ["--rounds", ",".join(map(str, numbers))]
+        words += ["--env", str(environment)] if environment != own.get("id") else []
+        words += ["--max-steps", str(limit)] if limit is not None and limit != own.get("max_episode_steps") else []
+        found.append({"what": "Evaluate", "command": shlex.join(words)})
+    return [*found, {"what": "Write this page", "command": shlex.join(["fqi", "report", path])}]
+
+
+def _line(command: Any) -> str:
+    return command if isinstance(command, str) else shlex.join(map(str, command))
+
+
+# ---- parts of the page
+
+
+def _shown(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The evaluated rounds of the table: all, or some evenly spread with the best and the last among them."""
+    rows = list(content["evaluated"])
+    if len(rows) <= LONGEST:
+        return rows
+    places = {round(i * (len(rows) - 1) / (LONGEST - 1)) for i in range(LONGEST)}
+    return [row for i, row in enumerate(rows) if i in places or row["round"] == content["best_round"]]
+
+
+def _metric_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, Any]]:
+    """The columns in which the rows differ, and the others with their one value; those that hold no number are gone."""
+    names = dict.fromkeys(key for row in rows for key in row if key not in ("round", "member"))
+    held = {name: {row.get(name) for row in rows} for name in names}
+    varying = [name for name in names if len(held[name]) > 1 or len(rows) == 1]
+    same = {name: next(iter(held[name])) for name in names if name not in varying}
+    return varying, {name: value for name, value in same.items() if value is not None}
+
+
+def _interval(interval: Mapping[str, Any] | None, sign: bool = False) -> str:
+    if interval is None:
+        return MISSING
+    values: dict[str, Any] = {k: float("nan") if v is None else v for k, v in interval.items()}
+    found = Interval(**values)
+    mean, low, high = triple(found, sign)
+    return mean if low == MISSING else f"{mean} [{low}, {high}]"
+
+
+def _signed(value: float | None) -> str:
+    return number(value, sign=True)
+
+
+def _code(text: str) -> Markup:
+    """Text in which `…` marks what is typed, and options such as --lr are seen as such."""
+    parts = re.split(r"(`[^`]*`|(?<!\S)--[a-z][a-z-]*)", text)
+    return Markup().join(
+        Markup('<code class="{}">{}</code>').format("option" if part[0] == "-" else "command", part.strip("`"))
+        if i % 2
+        else escape(part)
+        for i, part in enumerate(parts)
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 60:
+        return f"{number(round(seconds, 1))} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,25 @@
+"""What a verdict is made of: sentences that carry their numbers, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One finding."""
+
+    kind: str  # healthy, too high, too low, uncertain, runaway, collapse, climbing, disagreement, best, …
+    level: str  # good, bad or note
+    text: str  # without the full stop; `…` marks what is typed
+
+
+def command(words: str, run: str, rest: str = "") -> str:
+    """A command about this run, marked as typed."""
+    return f"`{words} {shlex.quote(run)}{' ' + rest if rest else ''}`"
+
+
+def longer(run: str, rounds: int) -> str:
+    """The command that trains twice as many rounds."""
+    return command("fqi train --resume", run, f"--iterations {2 * rounds}")

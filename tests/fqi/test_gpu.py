@@ -1,0 +1,82 @@
+"""Training on a CUDA device: values near the CPU's, and runs that can be gone on with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fqi.qfunctions.heads import Heads, State
+from fqi.qfunctions.settings import MlpSettings
+from fqi.run import Run
+from fqi.training import resume, train
+from tests.fqi.training_kit import config_of, rows, walks
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
+]
+LOG = walks(40)
+SETTINGS = {"iterations": 6, "seeds": 2, "updates": 60, "width": 16, "batch": 64, "workers": None}
+
+
+def config(device, **more):
+    return config_of(LOG, **{k: v for k, v in (SETTINGS | more).items() if v is not None}, device=device)
+
+
+def values(run):
+    q = run.build()
+    run.load(q, run.rounds[-1])
+    return q.values(LOG.observations).numpy()
+
+
+def test_one_step_equals_the_cpus():
+    generator = torch.Generator().manual_seed(0)
+    sizes = (4, 32, 32, 3)
+    flat = torch.randn(3, State.new(sizes, (0, 1, 2), torch.device("cpu")).flat.shape[1], generator=generator) * 0.2
+    inputs = torch.randn(3, 64, 4, generator=generator)
+    actions, wanted = torch.randint(3, (3, 64, 1), generator=generator), torch.randn(3, 64, 1, generator=generator)
+    found = []
+    for name in ("cpu", "cuda"):
+        device = torch.device(name)
+        heads = Heads(MlpSettings(width=32), sizes, State.new(sizes, (0, 1, 2), device))
+        heads.state.flat.copy_(flat)
+        with torch.no_grad():
+            heads._step(inputs.to(device), actions.to(device), wanted.to(device), rate=1e-3)
+            found.append((heads.gradient.cpu(), heads.values(inputs[0].to(device)).cpu()))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-3)
+
+
+def test_training_ends_near_the_cpus_values(tmp_path):
+    # Shuffles and first weights are drawn by another generator, so that only the outcome can be compared.
+    found = {d: values(train(LOG, config(d, updates=300), tmp_path / d)).mean(0) for d in ("cpu", "cuda")}
+    assert np.abs(found["cpu"]).max() > 0.3
+    assert np.abs(found["cpu"] - found["cuda"]).mean() < 0.1
+    assert np.corrcoef(found["cpu"].ravel(), found["cuda"].ravel())[0, 1] > 0.95
+
+
+def test_a_run_goes_on_as_if_it_had_not_stopped(tmp_path):
+    whole = train(LOG, config("cuda"), tmp_path / "whole")
+    half = train(LOG, config("cuda", iterations=3), tmp_path / "half")
+    again = resume(Run.open(half.path), LOG, iterations=6)
+    assert len(rows(again)) == len(rows(whole)) == 12
+    np.testing.assert_allclose(values(again), values(whole), rtol=1e-3, atol=1e-3)
+
+
+def test_auto_takes_the_device_and_writes_it_down(tmp_path):
+    run = train(LOG, config("auto", iterations=1), tmp_path / "run")
+    assert run.config.train.device == "cuda"
+
+
+def test_what_was_trained_there_is_judged_here(tmp_path):
+    run = train(LOG, config("cuda", iterations=1), tmp_path / "run")
+    q = run.build("cpu")
+    run.load(q, 1)
+    assert q.values(LOG.observations[:5]).device.type == "cpu"
+
+
+@pytest.mark.parametrize("flags", [{"start": "cold"}, {"patience": 2}, {"loss": "squared", "depth": 3}, {"batch": 33}])
+def test_other_settings_train_there_too(flags, tmp_path):
+    run = train(LOG, config("cuda", iterations=2, **flags), tmp_path / "run")
+    assert run.record["status"] == "finished"

@@ -1,0 +1,169 @@
+"""Settings: resolved from a file and flags, written as TOML, read back the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from fqi.errors import UserError
+from fqi.options import base_types
+from fqi.qfunctions.settings import MlpSettings
+from fqi.regressors import REGRESSORS
+from fqi.settings import TrainSettings, read_toml, resolve
+
+
+def resolved(values=None, flags=None, discrete=False):
+    return resolve(values or {}, discrete_observations=discrete, flags=flags, where="my.toml")
+
+
+def test_nothing_is_left_to_be_chosen():
+    config = resolved()
+    assert config.train.regressor == "mlp"
+    assert config.train.ensemble == REGRESSORS["mlp"].ensemble > 1
+    assert config.train.holdout == REGRESSORS["mlp"].holdout
+    assert config.train.target == "min"
+    assert config.regressor == MlpSettings()
+
+
+def test_discrete_observations_are_put_in_a_table():
+    config = resolved(discrete=True)
+    assert (config.train.regressor, config.train.ensemble, config.train.target) == ("table", 1, "max")
+
+
+def test_a_single_head_has_its_own_maximum():
+    assert resolved(flags={"ensemble": 1}).train.target == "max"
+
+
+def test_flags_go_before_the_file():
+    config = resolved({"gamma": 0.9, "iterations": 7, "mlp": {"width": 8, "depth": 1}}, {"gamma": 0.5, "width": 16})
+    assert (config.train.gamma, config.train.iterations) == (0.5, 7)
+    assert (config.regressor.width, config.regressor.depth) == (16, 1)
+
+
+def test_a_flag_may_choose_another_regressor_than_the_file():
+    assert resolved({"regressor": "mlp"}, {"regressor": "table"}).train.regressor == "table"
+
+
+@pytest.mark.parametrize(("values", "flags", "message"), [
+    ({"gamma": 2}, {}, r"my\.toml: gamma must be at most 1, found 2\.0"),
+    ({"gamma": 0.5}, {"gamma": 2}, "command line: gamma must be at most 1"),
+    ({"gamma": float("nan")}, {}, "gamma must be a number"),
+    ({"gama": 0.5}, {}, r"my\.toml: unknown option 'gama'; known are "),
+    ({"iterations": 0}, {}, "iterations must be at least 1"),
+    ({"iterations": 2.5}, {}, "iterations must be int"),
+    ({"n_step": 0}, {}, "n-step must be at least 1"),
+    ({"seed": -1}, {}, "seed must be at least 0"),
+    ({"seeds": 0}, {}, "seeds must be at least 1"),
+    ({"ensemble": 0}, {}, "ensemble must be at least 1"),
+    ({"holdout": 0.95}, {}, r"holdout must be at most 0\.9"),
+    ({"workers": 0}, {}, "workers must be at least 1"),
+    ({"device": "tpu"}, {}, "device must be one of auto, cpu, cuda, found 'tpu'"),
+    ({"target": "median"}, {}, "target must be one of auto, max, mean, min"),
+    ({"regressor": "forest"}, {}, "regressor must be one of auto, table"),
+    ({"mlp": {"width": 0}}, {}, r"my\.toml: mlp: width must be at least 1"),
+    ({"mlp": {"wide": 1}}, {}, r"my\.toml: mlp: unknown option 'wide'"),
+    ({"mlp": {"lr": 0.0}}, {}, "mlp: lr must be greater than 0"),
+    ({"mlp": {"loss": "cubic"}}, {}, "loss must be one of huber, squared"),
+    ({"mlp": 3}, {}, r"my\.toml: mlp must be a table of options, found 3"),
+    ({"linear": "ridge"}, {}, r"my\.toml: linear must be a table of options, found 'ridge'"),
+    ({"linear": 3}, {}, r"my\.toml: linear must be a table of options, found 3"),
+    ({"linear": {"ridge": 0.1}}, {}, r"my\.toml: ridge belongs to the linear regressor and has no effect on mlp"),
+    ({"regressor": "trees", "mlp": {"batch": 3}}, {}, "batch belongs to the mlp regressor and has no effect on trees"),
+    ({"general": {"gamma": 1}}, {}, "unknown option 'general'"),
+    ({}, {"width": 0}, "command line: mlp: width must be at least 1"),
+    ({}, {"ridge": 0.1}, "--ridge belongs to the regressor linear and has no effect on mlp"),
+    ({}, {"max_features": 0.5}, "--max-features belongs to the regressor trees and has no effect on mlp"),
+    ({"regressor": "table"}, {"width": 3}, "--width belongs to the regressor mlp and has no effect on table"),
+    ({}, {"widht": 3}, "--widht: no such option"),
+    ({"ensemble": 1, "target": "min"}, {}, "target min compares the heads of an ensemble; give ensemble 2 or more"),
+    ({"ensemble": 1}, {"target": "mean"}, "target mean compares"),
+    ({"regressor": "table", "seeds": 2}, {}, "table regressor is exact"),
+    ({"regressor": "table", "ensemble": 2}, {}, "table regressor is exact"),
+    ({"regressor": "table", "workers": 2}, {}, "workers has no effect on the table regressor"),
+    ({"holdout": 0.0, "mlp": {"patience": 2}}, {}, "patience looks at held-out rows; give a holdout greater than 0"),
+    ({"mlp": {"checks": 3}}, {}, "checks has an effect only with patience above 0"),
+    ({"mlp": {"huber": 3.0, "loss": "squared"}}, {}, "huber has an effect only with loss huber, found 'squared'"),
+    ({}, {"huber": 3.0, "loss": "squared"}, "huber has an effect only with loss huber"),
+])  # fmt: skip
+def test_what_is_wrong_is_named(values, flags, message):
+    with pytest.raises(UserError, match=message) as found:
+        resolved(values, flags)
+    assert "\n" not in str(found.value)
+
+
+def values_of(kind):
+    """Right values for some of the fields of these settings."""
+    of_field = {}
+    for field in dataclasses.fields(kind):
+        rule, types = field.metadata, base_types(field)
+        if rule["choices"]:
+            values = st.sampled_from(rule["choices"])
+        elif bool in types:
+            values = st.booleans()
+        elif str in types:
+            values = st.just(field.default)
+        else:
+            low = rule["low"] if rule["low"] is not None else rule["above"] + 1e-6
+            high = 10**6 if rule["high"] is None else rule["high"]
+            values = st.integers(int(low), int(high)) if int in types else st.floats(low, high)
+        of_field[field.name] = values
+    return st.fixed_dictionaries({}, optional=of_field)
+
+
+@pytest.mark.parametrize("name", REGRESSORS)
+@examples(max_examples=60, deadline=None)
+@given(st.data())
+def test_whatever_resolves_survives_toml(name, data):
+    general, own = data.draw(values_of(TrainSettings)), data.draw(values_of(REGRESSORS[name].settings))
+    try:
+        config = resolved(general | {"regressor": name, name: own})
+    except UserError:
+        return  # values that are right by themselves and wrong together
+    text = config.toml()
+    again = resolve(tomllib.loads(text), discrete_observations=not name)
+    assert again == config
+    assert again.toml() == text
+    for key, value in own.items():
+        assert getattr(again.regressor, key) == value
+
+
+def test_a_members_heads_depend_on_its_own_seed_alone():
+    three = resolved({"seed": 5, "seeds": 3, "ensemble": 4}).head_seeds()
+    assert len(set(three)) == 12
+    for member in range(3):
+        alone = resolved({"seed": 5 + member, "ensemble": 4}).head_seeds()
+        assert alone == three[4 * member : 4 * member + 4]
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    with pytest.raises(UserError, match="no such configuration file"):
+        read_toml(tmp_path / "none.toml")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_toml(tmp_path)
+    bad = tmp_path / "bad.toml"
+    bad.write_text("gamma = \n")
+    with pytest.raises(UserError, match=r"bad\.toml: not valid TOML"):
+        read_toml(bad)
+    bad.write_bytes(b"\xff")
+    with pytest.raises(UserError, match="not valid TOML"):
+        read_toml(bad)
+
+
+def test_every_option_has_help_and_a_right_default():
+    for kind in (TrainSettings, *(regressor.settings for regressor in REGRESSORS.values())):
+        for field in dataclasses.fields(kind):
+            assert field.metadata["help"].endswith((".", "]", "…")), field.name
+            assert field.default is None or isinstance(field.default, base_types(field)), field.name
+
+
+def test_no_name_is_an_option_of_the_training_and_of_a_regressor():
+    # As a flag it could not be told which is meant.
+    general = {f.name for f in dataclasses.fields(TrainSettings)}
+    for regressor in REGRESSORS.values():
+        assert not general & {f.name for f in dataclasses.fields(regressor.settings)}
+        assert not general & set(REGRESSORS)
