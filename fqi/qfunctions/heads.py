@@ -1,8 +1,7 @@
-"""The tensor program that trains a population of perceptrons: forward, backward and Adam, written out.
+"""The regression of a population of heads on a round's targets.
 
 Every tensor has a leading axis P of heads, and a head's numbers do not depend on which others train beside it: each has
-its own initialisation, its own shuffles and its own generator. Gradients are written by hand (they equal autograd's to
-rounding), so that a step is nothing but matrix products into preallocated, flat parameters and one fused Adam.
+its own initialisation, its own shuffles and its own generator.
 """
 
 from __future__ import annotations
@@ -10,20 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 
+from fqi.networks.adam import Adam
+from fqi.networks.alignment import ALIGN
+from fqi.networks.perceptrons import Perceptrons, parameters
 from fqi.qfunctions.settings import MlpSettings
 
-ALIGN = 16  # floats in a cache line: matrix products round alike only on operands that are aligned alike
 PIECE = 2048  # rows valued at once on a CPU: hidden layers then fit its cache, and the memory, however many heads
 BLOCK = 64  # batches gathered at once: large enough to hide the gather, small enough for the cache
-
-
-def aligned(count: int) -> int:
-    """The count, rounded up to whole cache lines."""
-    return -(-count // ALIGN) * ALIGN
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class State:
 
     @classmethod
     def new(cls, sizes: Sequence[int], seeds: Sequence[int], device: torch.device) -> State:
-        P, n = len(seeds), aligned(sum(i * o + o for i, o in pairwise(sizes)))
+        P, n = len(seeds), parameters(sizes)
         flat, first, second = (torch.zeros(P, n, device=device) for _ in range(3))
         count, mean, scale = (torch.zeros(P, device=device) for _ in range(3))
         draws = torch.stack([torch.Generator(device).manual_seed(seed).get_state() for seed in seeds])
@@ -70,42 +65,16 @@ class Heads:
     def __init__(self, settings: MlpSettings, sizes: Sequence[int], state: State) -> None:
         self.settings, self.sizes, self.state = settings, tuple(sizes), state
         self.device = state.flat.device
-        self.gradient = torch.zeros_like(state.flat)
-        self.layers, self.layer_gradients = self._views(state.flat), self._views(self.gradient)
-        # Head by head: in one stacked tensor an element's rounding would depend on how many heads lie before it.
-        parameters, gradients, first, second = (
-            list(t.unbind()) for t in (state.flat, self.gradient, state.first, state.second)
-        )
-        self.adam: tuple[list[torch.Tensor], ...] = (
-            parameters,
-            gradients,
-            first,
-            second,
-            [],
-            list(state.count.unbind()),
-        )
+        self.network = Perceptrons(sizes, state.flat)
+        self.adam = Adam(state.flat, self.network.gradient, state.first, state.second, state.count)
         self.generators = [torch.Generator(self.device) for _ in state.draws]
 
-    def _views(self, flat: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Weights [P, out, in] and biases [P, 1, out] of each layer, as views of the flat parameters."""
-        layers, at = [], 0
-        for i, o in pairwise(self.sizes):
-            weight = flat[:, at : at + i * o].view(len(flat), o, i)
-            bias = flat[:, at + i * o : at + i * o + o].unsqueeze(1)
-            layers.append((weight, bias))
-            at += i * o + o
-        return layers
-
     def initialise(self) -> None:
-        """Hidden layers uniform in ±1/sqrt(in), drawn head by head; the output layer at zero, so that Q starts at 0."""
+        """A new network for every head; its output layer is zero, so that Q starts at 0."""
         self._load_draws()
-        for head, generator in enumerate(self.generators):
-            for weight, bias in self.layers[:-1]:
-                bound = 1 / math.sqrt(weight.shape[2])
-                weight[head].uniform_(-bound, bound, generator=generator)
-                bias[head].uniform_(-bound, bound, generator=generator)
+        self.network.initialise(self.generators)
         state = self.state
-        for tensor in (*self.layers[-1], state.first, state.second, state.count, state.mean):
+        for tensor in (state.first, state.second, state.count, state.mean):
             tensor.zero_()
         state.scale.fill_(1)
         self._save_draws()
@@ -127,17 +96,8 @@ class Heads:
     def values(self, features: torch.Tensor) -> torch.Tensor:
         """[P, B, A] values of features [B, D]."""
         pieces = torch.split(features, PIECE) if self.device.type == "cpu" else (features,)
-        outputs = [self._forward(piece.expand(len(self.state.flat), *piece.shape))[-1] for piece in pieces]
+        outputs = [self.network.forward(piece.expand(len(self.state.flat), *piece.shape))[-1] for piece in pieces]
         return torch.cat(outputs, 1) * self.state.scale[:, None, None] + self.state.mean[:, None, None]
-
-    def _forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
-        """Inputs [P, B, D], the activations of each hidden layer, and the standardised outputs [P, B, A]."""
-        activations = [inputs]
-        for weight, bias in self.layers:
-            activations.append(torch.baddbmm(bias, activations[-1], weight.transpose(1, 2)))
-            if len(activations) < len(self.sizes):
-                activations[-1].relu_()
-        return activations
 
     # ---- regression
 
@@ -174,7 +134,7 @@ class Heads:
 
     def _standardise(self, targets: torch.Tensor) -> None:
         """Move to the new targets' mean and scale: Q follows the mean and keeps its shape."""
-        state, (weight, bias) = self.state, self.layers[-1]
+        state, (weight, bias) = self.state, self.network.layers[-1]
         mean, scale = targets.mean(1), targets.std(1, correction=0)
         scale = torch.maximum(scale, 0.01 * mean.abs()).clamp_min(1e-6)  # equal targets have no scale of their own
         for tensor in (weight, bias):
@@ -214,27 +174,14 @@ class Heads:
 
     def _step(self, inputs: torch.Tensor, actions: torch.Tensor, wanted: torch.Tensor, rate: float) -> None:
         """One gradient step of every head: forward, the loss's slope, backward, clip, Adam."""
-        activations = self._forward(inputs)  # [P, B, ·] each
+        activations = self.network.forward(inputs)  # [P, B, ·] each
         outputs = activations[-1]
         slope = outputs.gather(2, actions).sub_(wanted)  # [P, B, 1]
         if self.settings.loss == "huber":
             slope.clamp_(-self.settings.huber, self.settings.huber)
         slope.div_(inputs.shape[1])
-        back = torch.zeros_like(outputs).scatter_(2, actions, slope)
-        for layer in range(len(self.layers) - 1, -1, -1):
-            weight_gradient, bias_gradient = self.layer_gradients[layer]
-            torch.bmm(back.transpose(1, 2), activations[layer], out=weight_gradient)
-            torch.sum(back, 1, keepdim=True, out=bias_gradient)
-            if layer:
-                back = torch.bmm(back, self.layers[layer][0])
-                back = torch.ops.aten.threshold_backward(back, activations[layer], 0)
-        norm = torch.linalg.vector_norm(self.gradient, dim=1, keepdim=True)  # [P, 1]
-        self.gradient.mul_((self.settings.clip / norm).clamp_(max=1.0))
-        self.state.count.add_(1)
-        torch._fused_adam_(
-            *self.adam,
-            lr=rate, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
-        )  # fmt: skip
+        self.network.backward(activations, torch.zeros_like(outputs).scatter_(2, actions, slope))
+        self.adam.step(rate, self.settings.clip)
 
     def held_out_loss(self, targets: torch.Tensor) -> torch.Tensor:
         """[P] mean squared error on the held-out rows of targets [P, B], in units of value."""

@@ -13,8 +13,9 @@ import torch
 from fqi.encoding import encode, scaled_columns, width
 from fqi.errors import UserError
 from fqi.nest import Nest
+from fqi.networks.alignment import ALIGN, aligned
 from fqi.qfunctions.contract import QFunction, discrete_actions, expect_tensors
-from fqi.qfunctions.heads import ALIGN, Heads, Rows, State, aligned
+from fqi.qfunctions.heads import Heads, Rows, State
 from fqi.qfunctions.settings import MlpSettings
 from fqi.qfunctions.workers import Crew
 from fqi.transitions import Transitions

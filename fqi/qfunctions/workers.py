@@ -18,7 +18,8 @@ import torch
 import torch.multiprocessing
 
 from fqi.errors import UserError
-from fqi.qfunctions.heads import ALIGN, Heads, Rows, State, aligned
+from fqi.networks.alignment import ALIGN, aligned
+from fqi.qfunctions.heads import Heads, Rows, State
 from fqi.qfunctions.settings import MlpSettings
 
 WINDOW = 65536  # frames that the workers value at once

@@ -9,8 +9,9 @@ import math
 import pytest
 import torch
 
+from fqi.networks.alignment import aligned
 from fqi.qfunctions import heads as module
-from fqi.qfunctions.heads import Heads, Rows, State, aligned
+from fqi.qfunctions.heads import Heads, Rows, State
 from fqi.qfunctions.settings import MlpSettings
 from fqi.qfunctions.workers import Share
 
@@ -115,8 +116,8 @@ def test_gradients_equal_autograds(loss, depth, B):
     expected = plain.gradient(*data)
     heads._step(*data, rate=0.0)
     parameters = sum(i * o + o for i, o in itertools.pairwise(heads.sizes))
-    assert (heads.gradient[:, parameters:] == 0).all()  # the padding
-    torch.testing.assert_close(heads.gradient.double(), expected, rtol=1e-4, atol=2e-6)
+    assert (heads.network.gradient[:, parameters:] == 0).all()  # the padding
+    torch.testing.assert_close(heads.network.gradient.double(), expected, rtol=1e-4, atol=2e-6)
 
 
 @pytest.mark.parametrize("clip", [0.05, 10.0])
@@ -143,7 +144,7 @@ def test_rates_fall_within_a_round():
 def test_values_start_at_zero_and_heads_differ():
     heads = heads_of((2, 8, 3))
     assert (heads.values(torch.randn(5, 2)) == 0).all()
-    hidden = heads.layers[0][0]
+    hidden = heads.network.layers[0][0]
     assert not torch.equal(hidden[0], hidden[1])
     assert hidden.abs().max() <= 1 / math.sqrt(2)
 

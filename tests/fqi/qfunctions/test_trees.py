@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import types
 from typing import Any
 
@@ -168,23 +167,6 @@ def test_rounds_grow_different_forests() -> None:
     first = q.values(log.observations)
     q.fit(targets)
     assert not torch.equal(first, q.values(log.observations))
-
-
-@pytest.mark.slow
-def test_a_frozen_round_costs_a_thirtieth() -> None:
-    log = noisy_log(50_000)
-    rows = transitions(log, 0.9)
-    q = trees(log, freeze_structure_after=1)
-    q.bind(rows, torch.ones(len(rows), dtype=torch.bool))
-    seconds = []
-    targets = torch.from_numpy(rows.returns)[None]
-    for _ in range(4):
-        start = time.perf_counter()
-        q.fit(targets)
-        seconds.append(time.perf_counter() - start)
-        q.log_values(0, 100_000)
-        seconds[-1] = time.perf_counter() - start
-    assert seconds[0] > 30 * min(seconds[2:])  # the second one finds out who is in which leaf
 
 
 # ---- hostile files
