@@ -10,10 +10,11 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from fqi.encoding import encode, scaled_columns, width
+from fqi.encoding import encode, width
 from fqi.errors import UserError
 from fqi.nest import Nest
 from fqi.networks.alignment import ALIGN, aligned
+from fqi.networks.standards import standards
 from fqi.qfunctions.contract import QFunction, discrete_actions, expect_tensors
 from fqi.qfunctions.heads import Heads, Rows, State
 from fqi.qfunctions.settings import MlpSettings
@@ -62,7 +63,8 @@ class Mlp(QFunction):
 
     def bind(self, rows: Transitions, training: torch.Tensor) -> None:
         raw = torch.from_numpy(encode(rows.log.observations, self.space)).to(self.device)  # [F, D]
-        self.centre, self.spread = _standards(raw[torch.as_tensor(rows.frame[training.numpy()])], self.space)
+        centre, spread = standards(raw[torch.as_tensor(rows.frame[training.numpy()])], self.space)
+        self.centre, self.spread = centre[0], spread[0]
 
         def tensor(index: Any) -> torch.Tensor:
             return torch.as_tensor(index).to(self.device, torch.int64)
@@ -119,13 +121,3 @@ class Mlp(QFunction):
 
     def close(self) -> None:
         self.crew.close()
-
-
-def _standards(raw: torch.Tensor, space: gym.Space[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Centre and spread [D] of each column; categories and constant columns are left as they are."""
-    centre, spread = raw.double().mean(0), raw.double().std(0, correction=0)
-    scaled = torch.from_numpy(scaled_columns(space)).to(raw.device) & (spread > 1e-6 * centre.abs().clamp_min(1e-6))
-    return (
-        torch.where(scaled, centre, 0.0).to(raw.dtype),
-        torch.where(scaled, spread, 1.0).to(raw.dtype),
-    )

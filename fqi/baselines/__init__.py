@@ -1,0 +1,1 @@
+"""What fitted Q-iteration is compared with: behaviour cloning, DAgger and DQN."""

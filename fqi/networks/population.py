@@ -1,0 +1,96 @@
+"""P networks that learn side by side from batches of their own: what cloning, DAgger and DQN are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from fqi import encoding
+from fqi.errors import UserError
+from fqi.nest import Nest
+from fqi.networks.adam import Adam
+from fqi.networks.perceptrons import Perceptrons, parameters
+from fqi.networks.standards import standards
+from fqi.qfunctions.contract import expect_tensors
+
+PIECE = 2048  # rows asked at once: hidden layers then fit the processor's cache
+
+
+class Population:
+    """A network with O outputs for each seed, and a generator of its own for each; outputs begin at zero."""
+
+    def __init__(
+        self,
+        observation_space: gym.Space[Any],
+        outputs: int,
+        seeds: Sequence[int],
+        width: int = 64,
+        depth: int = 2,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.space, self.device = observation_space, torch.device(device)
+        inputs, P = encoding.width(observation_space), len(seeds)
+        self.sizes = (inputs, *[width] * depth, outputs)
+        self.flat, self.first, self.second = (
+            torch.zeros(P, parameters(self.sizes), device=self.device) for _ in range(3)
+        )
+        self.count = torch.zeros(P, device=self.device)  # Adam's steps
+        self.centre = torch.zeros(P, 1, inputs, device=self.device)
+        self.spread = torch.ones(P, 1, inputs, device=self.device)
+        self.generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+        self.network = Perceptrons(self.sizes, self.flat)
+        self.network.initialise(self.generators)
+        self.adam = Adam(self.flat, self.network.gradient, self.first, self.second, self.count)
+
+    def encode(self, frames: Nest) -> torch.Tensor:
+        """[B, D] features of frames."""
+        return torch.from_numpy(encoding.encode(frames, self.space)).to(self.device)
+
+    def standardise(self, features: torch.Tensor) -> None:
+        """From now on bring features to the scale of these, [B, D] for all networks or [P, B, D]."""
+        centre, spread = standards(features, self.space)
+        self.centre.copy_(centre.expand_as(self.centre))
+        self.spread.copy_(spread.expand_as(self.spread))
+
+    def forward(self, features: torch.Tensor) -> list[torch.Tensor]:
+        """The activations of each layer for features [P, B, D] or [B, D]; the last are the outputs [P, B, O]."""
+        return self.network.forward((features - self.centre) / self.spread)
+
+    def outputs(self, features: torch.Tensor) -> torch.Tensor:
+        """[P, B, O] for features [P, B, D] or [B, D], in slices."""
+        pieces = torch.split(features, PIECE, dim=-2)
+        return torch.cat([self.forward(piece)[-1] for piece in pieces], 1)
+
+    def learn(self, activations: list[torch.Tensor], slope: torch.Tensor, rate: float, clip: float) -> None:
+        """One step of Adam, the loss having this slope [P, B, O] with regard to the outputs."""
+        self.network.backward(activations, slope)
+        self.adam.step(rate, clip)
+
+    def member(self, index: int) -> Population:
+        """One of the networks, over the same memory."""
+        one = object.__new__(Population)
+        part = slice(index, index + 1)
+        one.space, one.device, one.sizes = self.space, self.device, self.sizes
+        one.flat, one.first, one.second = self.flat[part], self.first[part], self.second[part]
+        one.count, one.centre, one.spread = self.count[part], self.centre[part], self.spread[part]
+        one.generators = self.generators[part]
+        one.network = Perceptrons(self.sizes, one.flat)
+        one.adam = Adam(one.flat, one.network.gradient, one.first, one.second, one.count)
+        return one
+
+    def checkpoint(self) -> dict[str, torch.Tensor]:
+        """All that `outputs` needs."""
+        return {"weights": self.flat, "input_centre": self.centre, "input_spread": self.spread}
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take a checkpoint back; tensors of a wrong name or shape, or that are not finite, are refused."""
+        own = self.checkpoint()
+        expect_tensors(tensors, own)
+        for name, tensor in tensors.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise UserError(f"checkpoint: {name} must be finite")
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
