@@ -7,8 +7,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.utils.seeding import np_random
 
+from fqi.environments.starts import uniforms
 from fqi.nest import Array
 from fqi.slots import all_slots, refuse_ended
 
@@ -28,8 +28,7 @@ class CartPoleSlots:
         self._ended = np.ones(count, np.bool_)  # [V]
 
     def reset(self, slots: Array, seeds: Array) -> Array:
-        starts = [np_random(seed)[0].uniform(low=-0.05, high=0.05, size=(4,)) for seed in seeds.tolist()]
-        state = np.array(starts).reshape(-1, 4).T  # [4, len(slots)]
+        state = (-0.05 + (0.05 - -0.05) * uniforms(seeds, 4)).T  # [4, len(slots)]
         self._env.state[:, slots] = state
         self._env.steps[slots] = 0
         self._ended[slots] = False

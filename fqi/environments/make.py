@@ -14,6 +14,12 @@ from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_i
 
 from fqi.environments.car_on_the_hill import CarOnTheHillSlots
 from fqi.environments.cartpole import CartPoleSlots
+from fqi.environments.classic_control import (
+    acrobot_slots,
+    mountain_car_continuous_slots,
+    mountain_car_slots,
+    pendulum_slots,
+)
 from fqi.environments.single import SingleSlots
 from fqi.errors import UserError
 from fqi.slots import Slots
@@ -23,6 +29,10 @@ _VECTORISED: dict[str, tuple[Callable[..., Slots], frozenset[str]]] = {
     "fqi/CarOnTheHill-v0": (CarOnTheHillSlots, frozenset({"start"})),
     "CartPole-v0": (CartPoleSlots, frozenset({"sutton_barto_reward"})),
     "CartPole-v1": (CartPoleSlots, frozenset({"sutton_barto_reward"})),
+    "Acrobot-v1": (acrobot_slots, frozenset()),
+    "MountainCar-v0": (mountain_car_slots, frozenset({"goal_velocity"})),
+    "MountainCarContinuous-v0": (mountain_car_continuous_slots, frozenset()),
+    "Pendulum-v1": (pendulum_slots, frozenset({"g"})),
 }
 
 # Packages that register their environments on import: what their ids look like, the module, what pip calls it.

@@ -1,0 +1,62 @@
+"""Worlds written as pure functions of columns: one state row for each quantity, one column for each episode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from fqi.nest import Array
+from fqi.slots import refuse_ended
+
+
+@dataclass(frozen=True)
+class Program:
+    """A world: where episodes begin, what is seen of a state, and what a step does to it."""
+
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+    start: Callable[[Array], Array]  # reset seeds [B] int64 to states [S, B]
+    frames: Callable[[Array], Array]  # states [S, B] to frames [B, ...]
+    step: Callable[[Array, Array], tuple[Array, Array, Array]]
+    # states [S, B] and actions [B, ...] to the states after it, rewards [B] float64 and terminations [B] bool
+
+
+class ProgramSlots:
+    """Many episodes of a world as one array program."""
+
+    def __init__(self, count: int, program: Program) -> None:
+        self.count = count
+        self.observation_space = program.observation_space
+        self.action_space = program.action_space
+        self._program = program
+        none = program.start(np.zeros(0, np.int64))
+        kept_as = np.float64 if none.dtype.kind == "f" else none.dtype  # a start may be seen in float32
+        self._states = np.zeros((len(none), count), kept_as)  # [S, V]
+        self._ended = np.ones(count, np.bool_)  # [V]
+        self._all = np.arange(count)
+
+    def reset(self, slots: Array, seeds: Array) -> Array:
+        states = self._program.start(seeds)
+        self._states[:, slots] = states
+        self._ended[slots] = False
+        return self._program.frames(states)
+
+    def step(self, slots: Array, actions: Array) -> tuple[Array, Array, Array, Array, Array | None]:
+        refuse_ended(self._ended, slots)
+        every = len(slots) == self.count and bool((slots == self._all).all())
+        before = self._states if every else self._states[:, slots]
+        states, rewards, terminations = self._program.step(before, actions)
+        if every:
+            self._states = states
+        else:
+            self._states[:, slots] = states
+        self._ended[slots] = terminations
+        never = np.zeros(len(slots), np.bool_)
+        return self._program.frames(states), rewards, terminations, never, None
+
+    def close(self) -> None:
+        """Nothing is held open."""
