@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 
-_REGISTERED = {
-    # id: (entry point, max_episode_steps)
-    "fqi/CarOnTheHill-v0": ("fqi.environments.car_on_the_hill:CarOnTheHill", 500),
+_REGISTERED: dict[str, tuple[str, int | None, dict[str, Any]]] = {
+    # id: (entry point, max_episode_steps, kwargs)
+    "fqi/CarOnTheHill-v0": ("fqi.environments.car_on_the_hill:CarOnTheHill", 500, {}),
+    "fqi/Discrete-v0": ("fqi.environments.make:discrete", None, {}),
+    "fqi/Pendulum-v0": ("fqi.environments.make:discrete", 200, {"env": "Pendulum-v1", "actions": 5}),
 }
 
-for _id, (_entry_point, _limit) in _REGISTERED.items():
+for _id, (_entry_point, _limit, _kwargs) in _REGISTERED.items():
     if _id not in gym.registry:
-        gym.register(id=_id, entry_point=_entry_point, max_episode_steps=_limit)
+        gym.register(id=_id, entry_point=_entry_point, max_episode_steps=_limit, kwargs=_kwargs)

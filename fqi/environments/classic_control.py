@@ -190,7 +190,7 @@ def _continuous_drive(states: Array, push: Array) -> Array:
 
 def _pendulum_start(seeds: Array) -> Array:
     high = np.array([_PI, 1.0])
-    return (-high + (high - -high) * uniforms(seeds, 2)).T.copy()
+    return np.ascontiguousarray((-high + (high - -high) * uniforms(seeds, 2)).T)
 
 
 def _pendulum_frames(states: Array) -> Array:

@@ -20,15 +20,42 @@ from fqi.environments.classic_control import (
     mountain_car_slots,
     pendulum_slots,
 )
+from fqi.environments.discrete import DiscreteActions, DiscreteActionsSlots
 from fqi.environments.single import SingleSlots
 from fqi.errors import UserError
 from fqi.slots import Slots
+
+
+def discrete(env: Any = None, actions: Any = None, kwargs: Any = None) -> gym.Env[Any, Any]:
+    """fqi/Discrete-v0: the environment of id `env` with so many evenly spaced actions in each dimension of its Box."""
+    return DiscreteActions(make_single(_inner(env, kwargs)), actions, env)
+
+
+def _discrete_slots(count: int, env: Any = None, actions: Any = None, kwargs: Any = None) -> Slots:
+    return DiscreteActionsSlots(make_slots(_inner(env, kwargs), count), actions, env)
+
+
+def _inner(env: Any, kwargs: Any) -> dict[str, Any]:
+    """The record of the environment within, which no file may choose to import."""
+    if not isinstance(env, str):
+        raise UserError(f'{_DISCRETE} needs kwargs such as {{"env": "Pendulum-v1", "actions": 5}} (got env {env!r})')
+    if ":" in env:
+        raise UserError(f"the environment {env!r} would import a module: import it yourself, and name it without")
+    if env.startswith(_DISCRETE.partition("-v")[0]):
+        raise UserError(f"{_DISCRETE} holds an environment with continuous actions, not itself")
+    return {"id": env, "kwargs": kwargs}
+
+
+_DISCRETE = "fqi/Discrete-v0"
+_DISCRETE_KWARGS = frozenset({"env", "actions", "kwargs"})
 
 # id: (its slots, the kwargs they know); with other kwargs the single environment is looped over
 _VECTORISED: dict[str, tuple[Callable[..., Slots], frozenset[str]]] = {
     "fqi/CarOnTheHill-v0": (CarOnTheHillSlots, frozenset({"start"})),
     "CartPole-v0": (CartPoleSlots, frozenset({"sutton_barto_reward"})),
     "CartPole-v1": (CartPoleSlots, frozenset({"sutton_barto_reward"})),
+    _DISCRETE: (_discrete_slots, _DISCRETE_KWARGS),
+    "fqi/Pendulum-v0": (_discrete_slots, _DISCRETE_KWARGS),
     "Acrobot-v1": (acrobot_slots, frozenset()),
     "MountainCar-v0": (mountain_car_slots, frozenset({"goal_velocity"})),
     "MountainCarContinuous-v0": (mountain_car_continuous_slots, frozenset()),
@@ -65,7 +92,15 @@ def environment_record(id: str, kwargs: dict[str, Any] | None = None, trusted: b
         raise UserError(f"kwargs of {id} must be JSON values, or no log could name the environment (got {kwargs})")
     spec = _spec(id, trusted)
     module = f"{id.split(':')[0]}:" if ":" in id else ""
-    return {"id": module + spec.id, "kwargs": kwargs, "max_episode_steps": spec.max_episode_steps}
+    return {"id": module + spec.id, "kwargs": kwargs, "max_episode_steps": _step_limit(spec, kwargs)}
+
+
+def _step_limit(spec: EnvSpec, kwargs: dict[str, Any]) -> int | None:
+    """The registered limit; of an environment within another, its own."""
+    if spec.id == _DISCRETE:
+        inner, inner_kwargs = _id_and_kwargs(_inner(kwargs.get("env"), kwargs.get("kwargs")))
+        return _step_limit(_spec(inner, trusted=False), inner_kwargs)
+    return spec.max_episode_steps
 
 
 def make_slots(environment: dict[str, Any], count: int, trusted: bool = False) -> Slots:
@@ -78,6 +113,7 @@ def make_slots(environment: dict[str, Any], count: int, trusted: bool = False) -
         raise UserError(f"the number of environments must be at least 1 (got {count})")
     id, kwargs = _id_and_kwargs(environment)
     spec = _spec(id, trusted)
+    kwargs = {**spec.kwargs, **kwargs}
     vectorised, known = _VECTORISED.get(spec.id, (None, frozenset()))
     if vectorised is not None and set(kwargs) <= known:
         return vectorised(count, **kwargs)

@@ -50,7 +50,7 @@ class _Hash:
 
 
 def _mixed(x: Array, y: Array) -> Array:
-    words = np.uint32(0xCA01F9DD) * x - np.uint32(0x4973F715) * y
+    words: Array = np.uint32(0xCA01F9DD) * x - np.uint32(0x4973F715) * y
     return np.asarray(words ^ (words >> _XSHIFT))
 
 

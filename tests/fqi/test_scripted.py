@@ -32,7 +32,13 @@ def returns(name: str, episodes: int) -> Array:
 
 @pytest.mark.parametrize(
     ("name", "episodes", "least"),
-    [("cartpole", 500, 499.9), ("mountaincar", 400, -101.0), ("acrobot", 200, -80.0), ("pendulum", 200, -165.0)],
+    [
+        ("cartpole", 500, 499.9),
+        ("mountaincar", 400, -101.0),
+        ("acrobot", 200, -80.0),
+        ("pendulum", 200, -165.0),
+        ("discrete-pendulum", 200, -165.0),
+    ],
 )
 def test_mean_return(name: str, episodes: int, least: float) -> None:
     assert returns(name, episodes).mean() >= least
@@ -50,6 +56,8 @@ def test_mean_return(name: str, episodes: int, least: float) -> None:
         ("pendulum", [1, 0, 0], [0.0]),  # upright and at rest: no torque
         ("pendulum", [-1, 0, 1], [2.0]),  # hanging: full torque with the swing
         ("pendulum", [-1, 0, -1], [-2.0]),
+        ("discrete-pendulum", [1, 0, 0], 2),  # upright and at rest: the torque 0 is number 2 of five
+        ("discrete-pendulum", [-1, 0, 1], 4),
     ],
 )
 def test_actions(name: str, frame: list[float], action: int | list[float]) -> None:
@@ -80,7 +88,7 @@ def test_registry() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UserError, match="choose one of cartpole, mountaincar, acrobot, pendulum"):
+    with pytest.raises(UserError, match="choose one of cartpole, mountaincar, acrobot, pendulum, discrete-pendulum"):
         expert("lander")
     other = gym.make("MountainCar-v0")
     with pytest.raises(UserError, match="'cartpole' is for CartPole-v1"):
