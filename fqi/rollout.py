@@ -10,6 +10,7 @@ import numpy as np
 
 from fqi.behaviour import Actor
 from fqi.errors import UserError
+from fqi.hashing import mixed
 from fqi.nest import Array, Nest, leaves, unflatten
 from fqi.slots import Slots, all_slots
 
@@ -86,16 +87,8 @@ class Streams:
     def episode_seeds(self, slots: Array, tick: int) -> Array:
         """[len(slots)] reset seeds in [0, 2^53): exact in JSON too."""
         with np.errstate(over="ignore"):
-            mixed = _mix(_mix(slots.astype(np.uint64) + self._salt) + np.uint64(tick))
-        return (mixed >> np.uint64(11)).astype(np.int64)
-
-
-def _mix(x: Array) -> Array:
-    """SplitMix64's finaliser: neighbouring inputs, unrelated outputs."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(x ^ (x >> np.uint64(31)))
+            found = mixed(mixed(slots.astype(np.uint64) + self._salt) + np.uint64(tick))
+        return (found >> np.uint64(11)).astype(np.int64)
 
 
 class _Record:

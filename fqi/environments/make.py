@@ -20,6 +20,7 @@ from fqi.environments.classic_control import (
     mountain_car_slots,
     pendulum_slots,
 )
+from fqi.environments.corridor import checked, corridor_slots
 from fqi.environments.discrete import DiscreteActions, DiscreteActionsSlots
 from fqi.environments.single import SingleSlots
 from fqi.errors import UserError
@@ -54,6 +55,7 @@ _VECTORISED: dict[str, tuple[Callable[..., Slots], frozenset[str]]] = {
     "fqi/CarOnTheHill-v0": (CarOnTheHillSlots, frozenset({"start"})),
     "CartPole-v0": (CartPoleSlots, frozenset({"sutton_barto_reward"})),
     "CartPole-v1": (CartPoleSlots, frozenset({"sutton_barto_reward"})),
+    "fqi/Corridor-v0": (corridor_slots, frozenset({"length", "contexts"})),
     _DISCRETE: (_discrete_slots, _DISCRETE_KWARGS),
     "fqi/Pendulum-v0": (_discrete_slots, _DISCRETE_KWARGS),
     "Acrobot-v1": (acrobot_slots, frozenset()),
@@ -96,7 +98,9 @@ def environment_record(id: str, kwargs: dict[str, Any] | None = None, trusted: b
 
 
 def _step_limit(spec: EnvSpec, kwargs: dict[str, Any]) -> int | None:
-    """The registered limit; of an environment within another, its own."""
+    """The registered limit; the corridor's length; of an environment within another, its own."""
+    if spec.id == "fqi/Corridor-v0" and "length" in kwargs:
+        return checked("length", kwargs["length"])
     if spec.id == _DISCRETE:
         inner, inner_kwargs = _id_and_kwargs(_inner(kwargs.get("env"), kwargs.get("kwargs")))
         return _step_limit(_spec(inner, trusted=False), inner_kwargs)

@@ -60,3 +60,26 @@ class ProgramSlots:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+class ProgramEnv(gym.Env[Array, np.int64]):
+    """One episode of a world, for whoever wants a plain Gymnasium environment."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
+
+    def __init__(self, program: Program) -> None:
+        self._slots = ProgramSlots(1, program)
+        self._only = np.zeros(1, np.int64)
+        self.observation_space = program.observation_space
+        self.action_space = program.action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        super().reset(seed=seed)
+        own = int(self.np_random.integers(2**53)) if seed is None else seed
+        return self._slots.reset(self._only, np.array([own]))[0], {}
+
+    def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        if not self.action_space.contains(action):
+            raise gym.error.InvalidAction(f"action must be one of {self.action_space} (got {action!r})")
+        frames, rewards, terminations, _, _ = self._slots.step(self._only, np.array([action]))
+        return frames[0], float(rewards[0]), bool(terminations[0]), False, {}

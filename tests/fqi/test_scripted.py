@@ -88,7 +88,9 @@ def test_registry() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UserError, match="choose one of cartpole, mountaincar, acrobot, pendulum, discrete-pendulum"):
+    with pytest.raises(
+        UserError, match="choose one of cartpole, mountaincar, acrobot, pendulum, discrete-pendulum, corridor"
+    ):
         expert("lander")
     other = gym.make("MountainCar-v0")
     with pytest.raises(UserError, match="'cartpole' is for CartPole-v1"):

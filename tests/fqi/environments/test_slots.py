@@ -26,6 +26,7 @@ RECORDS = [
     {"id": "Pendulum-v1", "kwargs": {"g": 5.0}},
     {"id": "fqi/Pendulum-v0", "kwargs": {}},
     {"id": "fqi/Discrete-v0", "kwargs": {"env": "MountainCarContinuous-v0", "actions": [3]}},
+    {"id": "fqi/Corridor-v0", "kwargs": {"length": 50, "contexts": 3}},
     {"id": "FrozenLake-v1", "kwargs": {"map_name": "4x4"}},
     {"id": "Blackjack-v1", "kwargs": {}},
 ]
