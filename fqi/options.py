@@ -26,7 +26,8 @@ def option(
 ) -> Any:
     """A field with one sentence of help, and what values it may take: low <= value <= high, value > above.
 
-    `only` names another field and the value that it must have for this one to matter; True: any but 0.
+    `only` names another field and the value that it must have for this one to matter, or a tuple of such values; True:
+    any but 0.
     """
     metadata = {"help": help, "low": low, "high": high, "above": above, "choices": choices, "only": only}
     return dataclasses.field(default=default, metadata=metadata)
@@ -57,8 +58,9 @@ def _refuse_idle(settings: Any, field: dataclasses.Field[Any], where: str) -> No
         return
     other, wanted = only
     found = getattr(settings, other)
-    if (bool(found) if wanted is True else found) != wanted:
-        name, needed = field.name.replace("_", "-"), "above 0" if wanted is True else wanted
+    fitting = wanted if isinstance(wanted, tuple) else (wanted,)
+    if (bool(found) if wanted is True else found) not in fitting:
+        name, needed = field.name.replace("_", "-"), "above 0" if wanted is True else " or ".join(map(str, fitting))
         raise UserError(f"{where}: {name} has an effect only with {other.replace('_', '-')} {needed}, found {found!r}")
 
 
