@@ -1,4 +1,4 @@
-"""Scores of learners over seeds and tasks, as Agarwal et al. (2021) aggregate them, with intervals that hold what they say.
+"""Scores of learners over seeds and tasks, as Agarwal et al. (2021) aggregate them, with intervals that were checked.
 
 Scores are a list with one array for each task: that task's scores of each seed, along the last axis. Every statistic
 takes any axes before the last, so that it works on resamples as on the scores themselves.
@@ -85,7 +85,7 @@ def performance_profile(scores: Scores, thresholds: Array) -> Array:
     pooled = np.concatenate([np.asarray(own) for own in scores], -1)
     count = pooled.shape[-1]
     ordered = np.sort(pooled, -1).reshape(-1, count)
-    found = np.stack([count - np.searchsorted(row, thresholds, side="right") for row in ordered]) / count
+    found: Array = np.stack([count - np.searchsorted(row, thresholds, side="right") for row in ordered]) / count
     return found.reshape(*pooled.shape[:-1], len(thresholds))
 
 
@@ -120,9 +120,7 @@ def bootstrap(statistic: Statistic, scores: Scores, chosen: Sequence[Array]) -> 
     return statistic([np.asarray(own)[index] for own, index in zip(scores, chosen, strict=True)])
 
 
-def estimate(
-    statistic: Statistic, scores: Scores, generator: np.random.Generator, count: int = RESAMPLES
-) -> Estimate:
+def estimate(statistic: Statistic, scores: Scores, generator: np.random.Generator, count: int = RESAMPLES) -> Estimate:
     """The statistic with its interval over seeds."""
     value, low, high, method = _interval(statistic, scores, generator, count)
     return Estimate(float(value), float(low), float(high), min(map(len, scores)), len(scores), method)
@@ -166,7 +164,8 @@ def widened(value: Array, drawn: Array, scores: Scores) -> tuple[Array, Array]:
     percentiles = np.quantile(drawn, [tail, 1 - tail], axis=0)
     seeds = len(scores) / sum(1 / len(own) for own in scores)  # their harmonic mean over tasks
     with np.errstate(over="ignore", invalid="ignore"):
-        reach = t * drawn.std(0) * math.sqrt(seeds / (seeds - 1))
+        spread = np.where(drawn.min(0) == drawn.max(0), 0.0, drawn.std(0))  # so that rounding makes none
+        reach = t * spread * math.sqrt(seeds / (seeds - 1))
         return (percentiles[0] + value - reach) / 2, (percentiles[1] + value + reach) / 2
 
 

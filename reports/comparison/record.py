@@ -228,7 +228,6 @@ def _or_none(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
-
 def _inside(value: Any) -> bool:
     """A path that stays within the comparison."""
     path = PurePosixPath(value) if _text(value) else None
@@ -363,9 +362,7 @@ def _check_cell(cell: Mapping[str, Any], record: Mapping[str, Any], where: str) 
             raise UserError(f"{where}: {name}: expected {rows} rows, one for each seed, found {len(cell[name])}")
         for own, returns in zip(cell[name], cell["returns"], strict=True):
             if len(own) != len(returns):
-                raise UserError(
-                    f"{where}: {name}: expected {len(returns)} episodes as in returns, found {len(own)}"
-                )
+                raise UserError(f"{where}: {name}: expected {len(returns)} episodes as in returns, found {len(own)}")
     if cell["facts"] and len(cell["facts"]) != rows:
         raise UserError(f"{where}: facts: expected {rows}, one for each seed, found {len(cell['facts'])}")
     for point in cell["curve"]:
