@@ -37,7 +37,8 @@ def numbers(comparison: Comparison) -> dict[str, Any]:
     main = _main(record)
     tasks = [_task(record, cells, i, main) for i in range(len(record["tasks"]))]
     whole = _aggregate(record, tasks, main) if len(tasks) > 1 else None
-    missing = [{"task": task, "learner": learner} for task, learner in comparison.missing()]
+    groups = {entry["name"]: GROUPS[entry["kind"]] for entry in record["learners"]}
+    missing = [{"task": t, "learner": learner, "group": groups[learner]} for t, learner in comparison.missing()]
     content = {
         "format": "fqi-comparison-report",
         "version": 1,

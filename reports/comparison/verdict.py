@@ -31,7 +31,9 @@ def told(estimate: Row | None, seeds: int, tasks: int = 1) -> str:
 
 
 def against_line(row: Row, line: Row) -> str:
-    """Whether a learner's interval lies beyond that of a reference line."""
+    """Whether a learner's interval over seeds lies beyond that of a reference line."""
+    if row["seeds"] < 2:  # its interval is over episodes
+        return OPEN
     own, other = row["iqm"], line["mean"]
     ends = [own["low"], own["high"], other["mean"]]
     if any(end is None or end != end for end in ends):
@@ -76,7 +78,7 @@ def _of_one(content: Mapping[str, Any], task: Mapping[str, Any]) -> Iterator[Sen
     if best is not None:
         most = "best behaviour" if len(behaviours) > 1 else "behaviour"
         earned += f"; the log's {most} ({short(best['learner'])}) returned {number(best['mean']['mean'])}"
-    yield _answer(earned, line, [(r, t) for r, t in rivals if r["group"] == "the log alone"])
+    yield _answer(earned, line, [(r, t) for r, t in rivals if r["group"] == "the log alone"], _pending(content))
     yield from _held_against(rivals)
 
 
@@ -92,11 +94,11 @@ def _of_all(content: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterator[Se
     if lines:
         earned += f"; it earns more than the log's best behaviour on {lines.count(BETTER)} of {len(lines)}"
     line = None if not lines else BETTER if set(lines) == {BETTER} else WORSE if WORSE in lines else OPEN
-    yield _answer(earned, line, [(r, t) for r, t in rivals if r["group"] == "the log alone"])
+    yield _answer(earned, line, [(r, t) for r, t in rivals if r["group"] == "the log alone"], _pending(content))
     yield from _held_against(rivals)
 
 
-def _answer(earned: str, line: str | None, rivals: Sequence[tuple[Row, str]]) -> Sentence:
+def _answer(earned: str, line: str | None, rivals: Sequence[tuple[Row, str]], pending: Sequence[str]) -> Sentence:
     """Is it worth it: against the log's own behaviour, and against what else learns from the log alone."""
     results = {result for _, result in rivals}
     if WORSE in results:
@@ -119,6 +121,8 @@ def _answer(earned: str, line: str | None, rivals: Sequence[tuple[Row, str]]) ->
         return Sentence(
             "alone", "note", f"{earned}. Nothing else learned from the log alone, so there is no answer yet"
         )
+    if pending:
+        return Sentence("open", "note", f"{earned}. Fitted Q is ahead so far; not finished: {', '.join(pending)}")
     return Sentence("worth it", "good", f"{earned}. Fitted Q is worth it on this log")
 
 
@@ -232,6 +236,12 @@ def _unequal(rows: Sequence[Row], key: str, what: str, where: str) -> Iterator[S
 
 
 # ---- parts
+
+
+def _pending(content: Mapping[str, Any]) -> list[str]:
+    """The learners from the log alone that are not finished everywhere."""
+    names = [short(cell["learner"]) for cell in content["missing"] if cell["group"] == "the log alone"]
+    return list(dict.fromkeys(names))
 
 
 def _others(rows: Sequence[Row], main: str) -> list[Row]:

@@ -182,6 +182,19 @@ def test_not_worth_it_or_open(tmp_path: Path, returns: dict[str, Any], kind: str
     assert words in texts(comparison)
 
 
+def test_no_yes_before_the_rivals_are_finished(tmp_path: Path) -> None:
+    returns = {"fqi": level(480), "offline_dqn": level(300), "mixed": flat(99.0)}
+    comparison = filled(tmp_path / "c", leave=("bc",), **returns)
+    assert kinds(comparison)[0] == "open"
+    assert "Fitted Q is ahead so far; not finished: bc" in texts(comparison)
+
+
+def test_one_seed_is_no_answer(tmp_path: Path) -> None:
+    found = filled(tmp_path / "c", seeds=1, fqi=flat(480.0), bc=flat(20.0), offline_dqn=flat(20.0), mixed=flat(99.0))
+    assert kinds(found)[0] == "open"
+    assert "cannot be told from this" in texts(found)
+
+
 def test_unequal_terms_are_said(tmp_path: Path) -> None:
     found = [s["text"] for s in numbers(filled(tmp_path / "c", bc={"network": "mlp 2x32"}))["warnings"]]
     assert found == [
