@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -68,6 +68,7 @@ STYLE: Any = {
     "path.simplify_threshold": 0.2,
     "figure.dpi": 72,
 }
+LEGEND = 70  # characters of a line of the legend, with 5 for each of its marks
 MARKED = 25  # points up to which each is marked
 SPREADS = 30  # a curve that reaches so many times further than what it is held against needs a logarithm
 
@@ -83,15 +84,16 @@ class Drawn:
     inline: str  # SVG for the page: colours from the page's variables, ids of its own
     svg: str  # the same as a file that stands alone
     png: bytes
+    data: dict[str, Any] = field(default_factory=dict)  # what was drawn, where a file of it is kept beside the figure
 
 
 class Sheet:
     """One pair of axes to draw on."""
 
-    def __init__(self, name: str, title: str, x: str, y: str) -> None:
+    def __init__(self, name: str, title: str, x: str, y: str, size: tuple[float, float] = SIZE) -> None:
         self.name, self.title = name, title
         with mpl.rc_context(STYLE):
-            self.figure = Figure(figsize=SIZE, layout="constrained")
+            self.figure = Figure(figsize=size, layout="constrained")
             self.axes: Axes = self.figure.add_subplot()
             self.axes.set(title=title, xlabel=x, ylabel=y)
         self.logarithmic = False
@@ -143,20 +145,28 @@ class Sheet:
         self.axes.set_ylabel(f"{self.axes.get_ylabel()}, log scale")
         self.logarithmic = True
 
-    def drawn(self, caption: str, alt: str) -> Drawn:
-        """Finish: legend above the axes, numbers as everywhere in the report."""
+    def drawn(
+        self, caption: str, alt: str, data: dict[str, Any] | None = None, named: Sequence[str] | None = None
+    ) -> Drawn:
+        """Finish: legend above the axes, numbers as everywhere in the report; `named` stands along the y axis."""
         with mpl.rc_context(STYLE):
             for axis in (self.axes.xaxis, self.axes.yaxis):
+                if axis is self.axes.yaxis and named is not None:
+                    axis.set_ticks(np.arange(len(named)), named)
+                    continue
                 axis.set_major_formatter(FuncFormatter(lambda value, _: number(float(value))))
             handles, labels = self.axes.get_legend_handles_labels()
             if handles:
+                columns = max(1, min(4, LEGEND // (max(map(len, labels)) + 5)))
+                lines = -(-len(labels) // columns)
+                self.axes.set_title(self.title, pad=STYLE["axes.titlepad"] + 11.5 * (lines - 1))
                 self.axes.legend(
-                    handles, labels, loc="lower left", bbox_to_anchor=(-0.015, 1.01), ncols=4, borderaxespad=0,
+                    handles, labels, loc="lower left", bbox_to_anchor=(-0.015, 1.01), ncols=columns, borderaxespad=0,
                     handlelength=1.8, columnspacing=1.2, handletextpad=0.5,
                 )  # fmt: skip
             raw = self._svg()
             inline, alone = inline_svg(raw, self.name, alt), lone_svg(raw, self.name, alt)
-            return Drawn(self.name, self.title, caption, alt, inline, alone, self._png())
+            return Drawn(self.name, self.title, caption, alt, inline, alone, self._png(), data or {})
 
     def _svg(self) -> str:
         buffer = io.StringIO()

@@ -9,20 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup, escape
-
-from fqi.errors import UserError
-from fqi.files import finite, write_bytes, write_json
+from fqi.files import finite
 from fqi.regressors import REGRESSORS
-from fqi.reports.drawing import COLOURS, Drawn
+from fqi.reports import rendering
+from fqi.reports.drawing import Drawn
 from fqi.reports.figures import Evidence, draw
 from fqi.reports.methods import METHODS
 from fqi.reports.overestimation import best_round, by_round, comparable
 from fqi.reports.statistics import Interval
-from fqi.reports.tables import LONGEST, cell, tables
+from fqi.reports.tables import LONGEST, tables
 from fqi.reports.verdict import verdict
-from fqi.reports.words import MISSING, number, percent, plural, title, triple
+from fqi.reports.words import MISSING, triple
 from fqi.run import Run
 from fqi.settings import TrainSettings, read_toml
 
@@ -35,33 +32,10 @@ def write_report(run: Run, out: Path | None = None, description: Mapping[str, An
     `description` is what is known of the log, as JSON values. Figures go into a folder beside the page, and every
     number shown into a JSON file beside it.
     """
-    page = _place(run, out)
-    content, figures, stem = numbers(run, description), pictures(run), page.stem
-    content["figures"] = [
-        {"name": f.name, "title": f.title, "caption": f.caption, "alt": f.alt}
-        | {kind: f"{stem}_figures/{f.name}.{kind}" for kind in ("svg", "png")}
-        for f in figures
-    ]
-    html = render(content, figures, f"{stem}.json")
-    try:
-        (page.parent / f"{stem}_figures").mkdir(parents=True, exist_ok=True)
-        for entry, figure in zip(content["figures"], figures, strict=True):
-            write_bytes(page.parent / entry["svg"], figure.svg.encode())
-            write_bytes(page.parent / entry["png"], figure.png)
-        write_json(page.with_suffix(".json"), content)
-        write_bytes(page, html.encode())
-    except OSError as error:
-        raise UserError(f"{page}: cannot be written: {error.strerror}") from None
-    return page
-
-
-def _place(run: Run, out: Path | None) -> Path:
-    out = run.path / "report" if out is None else out
-    if out.suffix.lower() in (".html", ".htm") and not out.is_dir():
-        return out
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: expected a folder or a file name that ends in .html, found another file")
-    return out / "report.html"
+    page = rendering.place(run.path / "report" if out is None else out, "report.html")
+    content, figures = numbers(run, description), pictures(run)
+    content["figures"] = rendering.listed(figures, page.stem)
+    return rendering.write(page, render(content, figures, f"{page.stem}.json"), content, figures)
 
 
 def pictures(run: Run) -> list[Drawn]:
@@ -115,22 +89,10 @@ def numbers(run: Run, description: Mapping[str, Any] | None = None) -> dict[str,
 
 def render(content: Mapping[str, Any], figures: Sequence[Drawn], json_name: str) -> str:
     """The page. It shows nothing but `content` and the figures drawn from the same rows."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    filters = {"number": number, "signed": _signed, "percent": percent, "interval": _interval, "cell": cell}
-    environment.filters |= filters | {"words": title, "code": _code, "duration": duration}
-    drawn = [{**entry, "inline": Markup(f.inline)} for entry, f in zip(content["figures"], figures, strict=True)]
-    colours = {side: {k: pair[i] for k, pair in COLOURS.items()} for i, side in enumerate(("light", "dark"))}
     varying, same = _metric_columns(content["metrics"])
-    page = environment.get_template("run.html.j2")
-    return page.render(
-        **content, pictures=drawn, colours=colours, json_name=json_name, shown=_shown(content), plural=plural,
-        metric_columns=varying, metric_constants=same,
+    return rendering.render(
+        "run.html.j2", content, figures, json_name=json_name, shown=_shown(content), metric_columns=varying,
+        metric_constants=same, filters={"interval": _interval},
     )  # fmt: skip
 
 
@@ -271,28 +233,3 @@ def _interval(interval: Mapping[str, Any] | None, sign: bool = False) -> str:
     found = Interval(**values)
     mean, low, high = triple(found, sign)
     return mean if low == MISSING else f"{mean} [{low}, {high}]"
-
-
-def _signed(value: float | None) -> str:
-    return number(value, sign=True)
-
-
-def _code(text: str) -> Markup:
-    """Text in which `…` marks what is typed, and options such as --lr are seen as such."""
-    parts = re.split(r"(`[^`]*`|(?<!\S)--[a-z][a-z-]*)", text)
-    return Markup().join(
-        Markup('<code class="{}">{}</code>').format("option" if part[0] == "-" else "command", part.strip("`"))
-        if i % 2
-        else escape(part)
-        for i, part in enumerate(parts)
-    )
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    if seconds < 60:
-        return f"{number(round(seconds, 1))} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

@@ -14,7 +14,8 @@ from report_runs import evaluations, metrics, trained
 
 from fqi.errors import UserError
 from fqi.files import json_line
-from fqi.reports.page import duration, numbers, write_report
+from fqi.reports.page import numbers, write_report
+from fqi.reports.rendering import duration
 from fqi.reports.statistics import Interval
 from fqi.reports.words import number, triple
 from fqi.run import Run
@@ -68,7 +69,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
-        if self.open[-1:] in (["td"], ["th"]) and self.table:
+        if {"td", "th"} & set(self.open) and self.table:
             self.table[-1][-1] += data
 
 
