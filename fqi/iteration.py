@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from fqi.qfunctions.contract import QFunction
-from fqi.targets import ValueRule, bellman_targets
+from fqi.targets import bellman_targets
 from fqi.transitions import Transitions
+from fqi.values import Value
 
 SCAN = 65536  # frames valued at once
 
@@ -19,21 +21,23 @@ SCAN = 65536  # frames valued at once
 def fitted_q_iteration(
     rows: Transitions,
     q: QFunction,
-    rule: ValueRule,
-    members: int,
+    value: Value,
     rounds: range,
     bound: tuple[float, float] = (-math.inf, math.inf),
+    past: Sequence[torch.Tensor] = (),
 ) -> Iterator[Round]:
     """K rounds over rows that `q` is bound to; each yields what was regressed on and what came of it.
 
-    `bound` holds the lowest and highest value that a next state may have.
+    `bound` holds the lowest and highest value that a next state may have; `past` what Q said of every frame in the
+    rounds before the last one, the newest first, where `value` looks back that far (`log_values`).
     """
     table = Table.of(rows, like=q.log_values(0, 1))
-    seen = scan(table, q, rule, members, bound)
+    scan = Scanner(table, q, value, bound, past)
+    seen = scan(rounds.start - 1)
     for number in rounds:
         targets = bellman_targets(table.returns, table.discounts, seen.next_values)
         fit = q.fit(targets)
-        seen = scan(table, q, rule, members, bound)
+        seen = scan(number)
         yield Round(number, targets, seen, bellman_targets(table.returns, table.discounts, seen.next_values), fit)
 
 
@@ -85,23 +89,57 @@ class Scan:
     next_values: torch.Tensor  # [P, B] V(next frame) of every row
 
 
-def scan(table: Table, q: QFunction, rule: ValueRule, members: int, bound: tuple[float, float]) -> Scan:
-    """Value every frame of the log once, in large slices, and gather what the rows need."""
-    like = q.log_values(0, 1)
-    logged = like.new_empty(q.heads, len(table.frame))  # [P, B]
-    values = like.new_empty(q.heads, table.frames)  # [P, F]
-    for start in range(0, table.frames, SCAN):
-        stop = min(start + SCAN, table.frames)
-        part = q.log_values(start, stop)  # [P, b, A]
-        lo, hi = (int(i) for i in torch.searchsorted(table.frame, torch.tensor([start, stop], device=like.device)))
-        logged[:, lo:hi] = part[:, table.frame[lo:hi] - start, table.action[lo:hi]]
-        allowed = _both(q.log_support(start, stop), None if table.mask is None else table.mask[start:stop])
-        grouped = part.reshape(members, q.heads // members, stop - start, q.actions)  # [M, H, b, A]
-        values[:, start:stop] = rule(grouped, allowed).reshape(q.heads, stop - start)
-    return Scan(logged, values.clamp_(*bound)[:, table.next_frame])
+class Scanner:
+    """Values every frame of the log once a round, in large slices, and gathers what the rows need."""
+
+    def __init__(
+        self,
+        table: Table,
+        q: QFunction,
+        value: Value,
+        bound: tuple[float, float] = (-math.inf, math.inf),
+        past: Sequence[torch.Tensor] = (),
+    ) -> None:
+        self.table, self.q, self.value, self.bound = table, q, value, bound
+        self.past = deque(
+            past[: value.rounds - 1], maxlen=value.rounds - 1
+        )  # [P, F, A] of earlier rounds, the newest first
+
+    def __call__(self, number: int) -> Scan:
+        """What the Q of this round says."""
+        table, q = self.table, self.q
+        like = q.log_values(0, 1)
+        logged = like.new_empty(q.heads, len(table.frame))  # [P, B]
+        values = like.new_empty(q.heads, table.frames)  # [P, F]
+        keep = self.past.maxlen and number > 0  # before the first round there is nothing worth looking back at
+        whole = like.new_empty(q.heads, table.frames, q.actions) if keep else None
+        for start, stop in slices(table.frames):
+            part = q.log_values(start, stop)  # [P, b, A]
+            if whole is not None:
+                whole[:, start:stop] = part
+            lo, hi = (int(i) for i in torch.searchsorted(table.frame, torch.tensor([start, stop], device=like.device)))
+            logged[:, lo:hi] = part[:, table.frame[lo:hi] - start, table.action[lo:hi]]
+            allowed = both(q.log_support(start, stop), None if table.mask is None else table.mask[start:stop])
+            recent = [part, *(earlier[:, start:stop] for earlier in self.past)]
+            values[:, start:stop] = self.value(recent, allowed, number)
+        if whole is not None:
+            self.past.appendleft(whole)
+        return Scan(logged, values.clamp_(*self.bound)[:, table.next_frame])
 
 
-def _both(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:
+def slices(frames: int) -> Iterator[tuple[int, int]]:
+    """Where each part of the log begins and ends that is valued at once."""
+    for start in range(0, frames, SCAN):
+        yield start, min(start + SCAN, frames)
+
+
+def log_values(q: QFunction, frames: int) -> torch.Tensor:
+    """[P, F, A] what Q says of every frame of the log, bit for bit as a scan sees it."""
+    return torch.cat([q.log_values(start, stop) for start, stop in slices(frames)], 1)
+
+
+def both(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:
+    """[B, A] the actions that both allow; None allows every one."""
     if first is None or second is None:
         return second if first is None else first
     return first & second

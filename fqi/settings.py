@@ -15,6 +15,9 @@ from fqi.errors import UserError
 from fqi.options import build, check, option
 from fqi.regressors import REGRESSORS, Regressor
 
+TARGETS = ("max", "mean", "min", "clipped", "double", "double-previous", "mixture", "softmax", "mellowmax")
+"""The names in `fqi.values.VALUE_RULES`, which cannot be imported here: it needs torch."""
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -30,9 +33,19 @@ class TrainSettings:
     )
     target: str = option(
         "auto",
-        "Value of the next state: max of each head, max of the heads' mean, or max of their minimum; "
-        "auto: min where an ensemble is trained, else max.",
-        choices=("auto", "max", "mean", "min"),
+        "Value of the next state: max of each head; max of the heads' mean, of their minimum (Maxmin), or of a random "
+        "mixture of them; clipped: each head chooses, the lowest values; double: each head chooses, the next one "
+        "values; double-previous: the newest Q chooses, the last round's values; softmax: expected under exp(Q / "
+        "temperature); mellowmax: temperature x log mean exp(Q / temperature); auto: min where an ensemble is trained, "
+        "else max.",
+        choices=("auto", *TARGETS),
+    )
+    average: int = option(1, "Newest rounds whose mean Q values the next state.", low=1)
+    temperature: float = option(
+        1.0,
+        "How soft the targets softmax and mellowmax are, in units of value.",
+        above=0,
+        only=("target", ("softmax", "mellowmax")),
     )
     bound: str = option(
         "earnable",
@@ -42,7 +55,7 @@ class TrainSettings:
     seed: int = option(0, "Seed of everything random in the run.", low=0)
     seeds: int = option(1, "Members: Q-functions trained independently, on the seeds SEED, SEED + 1, …", low=1)
     ensemble: int | None = option(
-        None, "Heads of each member, which the targets mean and min compare. [default: 5 for mlp, else 1]", low=1
+        None, "Heads of each member, which most targets compare. [default: 5 for mlp, else 1]", low=1
     )
     holdout: float | None = option(
         None, "Share of the rows kept out of the regression. [default: 0.05 for mlp, else 0]", low=0, high=0.9
@@ -149,9 +162,17 @@ def _check_flags(typed: Mapping[str, Any], name: str) -> None:
 
 
 def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, where: str) -> None:
+    from fqi.values import VALUE_RULES
+
     assert train.ensemble is not None
-    if train.target in ("mean", "min") and train.ensemble == 1:
+    rule = VALUE_RULES[train.target]
+    if train.ensemble < rule.heads:
         raise UserError(f"{where}: target {train.target} compares the heads of an ensemble; give ensemble 2 or more")
+    if train.average > 1 and rule.rounds > 1:
+        raise UserError(
+            f"{where}: target {train.target} looks at single rounds, and average {train.average} at their mean; "
+            "give average 1 or another target"
+        )
     if kind.deterministic and train.seeds * train.ensemble > 1:
         raise UserError(
             f"{where}: the {train.regressor} regressor is exact, so that several seeds or heads would all be the same; "

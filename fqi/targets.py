@@ -1,14 +1,8 @@
-"""Targets: y = return + discount * V(next frame). V is the slot that a value rule fills."""
+"""Targets: y = return + discount * V(next frame). V is the slot that a value rule fills (`fqi/values.py`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import torch
-
-ValueRule: TypeAlias = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
-"""Values [M, H, B, A] of M members with H heads each, allowed actions [B, A] or None -> [M, H, B]."""
 
 
 def bellman_targets(returns: torch.Tensor, discounts: torch.Tensor, next_values: torch.Tensor) -> torch.Tensor:
@@ -24,19 +18,12 @@ def masked_max(values: torch.Tensor, allowed: torch.Tensor | None) -> torch.Tens
     return torch.where(allowed.any(-1), best, torch.zeros_like(best))
 
 
-def maximum(values: torch.Tensor, allowed: torch.Tensor | None) -> torch.Tensor:
-    """Every head believes its own maximum: the textbook rule, and the one that overestimates."""
-    return masked_max(values, allowed)
+def masked_choice(values: torch.Tensor, allowed: torch.Tensor | None) -> torch.Tensor:
+    """[..., B] the best of the allowed actions."""
+    return (values if allowed is None else values.masked_fill(~allowed, -torch.inf)).argmax(-1)
 
 
-def mean(values: torch.Tensor, allowed: torch.Tensor | None) -> torch.Tensor:
-    """The maximum of the mean over a member's heads."""
-    return masked_max(values.mean(1, keepdim=True), allowed).expand(values.shape[:-1])
-
-
-def minimum(values: torch.Tensor, allowed: torch.Tensor | None) -> torch.Tensor:
-    """The maximum of the minimum over a member's heads: no action is worth more than its most doubtful head says."""
-    return masked_max(values.amin(1, keepdim=True), allowed).expand(values.shape[:-1])
-
-
-VALUE_RULES: dict[str, ValueRule] = {"max": maximum, "mean": mean, "min": minimum}
+def worth(values: torch.Tensor, choice: torch.Tensor, allowed: torch.Tensor | None) -> torch.Tensor:
+    """[..., B] what these values say of the actions chosen; 0 where none is allowed."""
+    found = values.gather(-1, choice.unsqueeze(-1)).squeeze(-1)
+    return found if allowed is None else torch.where(allowed.any(-1), found, torch.zeros_like(found))

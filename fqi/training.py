@@ -17,15 +17,15 @@ import torch
 
 from fqi.bounds import earnable
 from fqi.errors import UserError
-from fqi.iteration import Round, fitted_q_iteration
+from fqi.iteration import Round, fitted_q_iteration, log_values
 from fqi.log import Log, fingerprint
 from fqi.nest import leaf_spaces
 from fqi.qfunctions.contract import QFunction
 from fqi.run import Run, build
 from fqi.settings import Config, resolve
-from fqi.targets import VALUE_RULES
 from fqi.threads import one_thread
 from fqi.transitions import transitions
+from fqi.values import Value
 
 Listener = Callable[[int, list[dict[str, Any]]], None]
 UNBOUNDED = (-np.inf, np.inf)
@@ -101,10 +101,11 @@ def _rounds(log: Log, config: Config, begin: Callable[[QFunction], tuple[Run, in
             with run.held(), _ending(run):
                 watch.recall(run.metrics)
                 clock = time.perf_counter()
-                rule, bound = VALUE_RULES[config.train.target], UNBOUNDED
+                value, bound = Value.of(config), UNBOUNDED
                 if config.train.bound == "earnable":
                     bound = (min(bounds[0], 0.0), max(bounds[1], 0.0))  # before the first round every value is 0
-                for done in fitted_q_iteration(rows, q, rule, members, range(last + 1, K + 1), bound):
+                past = _past(run, q, last, value.rounds, log.steps + log.episodes)
+                for done in fitted_q_iteration(rows, q, value, range(last + 1, K + 1), bound, past):
                     now = time.perf_counter()
                     metrics = watch.metrics(done, members, now - clock)
                     clock = now
@@ -117,6 +118,18 @@ def _rounds(log: Log, config: Config, begin: Callable[[QFunction], tuple[Run, in
     finally:
         q.close()
     return run
+
+
+def _past(run: Run, q: QFunction, last: int, rounds: int, frames: int) -> list[torch.Tensor]:
+    """What Q said of every frame in the rounds before the last one, the newest first, as far as values look back: read
+    from the run's own rounds, so that going on is exact."""
+    found = []
+    for number in range(last - 1, max(0, last - rounds), -1):
+        run.load(q, number)
+        found.append(log_values(q, frames))
+    if found:
+        run.load(q, last)
+    return found
 
 
 @contextlib.contextmanager

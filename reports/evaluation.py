@@ -17,8 +17,8 @@ from fqi.rollout import play
 from fqi.run import Run
 from fqi.slots import Slots
 from fqi.spaces import alike
-from fqi.targets import VALUE_RULES
 from fqi.threads import one_thread
+from fqi.values import Value
 
 SPREAD = 10  # rounds evaluated unless told otherwise
 
@@ -83,7 +83,7 @@ def _one_round(
     policies = [Greedy(q, slice(m * config.heads, (m + 1) * config.heads)) for m in range(members)]
     actor = Blocks([Mixture([Component(f"member {m}", p)], slots.action_space) for m, p in enumerate(policies)])
     played = play(slots, actor, np.tile(seeds, members), limit, config.train.gamma)
-    predicted = predictions(q, take(played.starts, slice(0, episodes)), config.train.target, members)
+    predicted = predictions(run, q, take(played.starts, slice(0, episodes)), number)
     return [
         {
             "round": number,
@@ -103,11 +103,16 @@ def _one_round(
     ]
 
 
-def predictions(q: QFunction, frames: Nest, target: str, members: int) -> Array:
-    """[M, B] value that each member's own value rule gives to these frames: the mean over its heads."""
-    values = q.values(frames).reshape(members, q.heads // members, rows(frames), q.actions)
-    found: Array = VALUE_RULES[target](values, q.support(frames)).double().mean(1).cpu().numpy()
-    return found
+def predictions(run: Run, q: QFunction, frames: Nest, number: int) -> Array:
+    """[M, B] value that each member's own value rule gives to these frames at a round: the mean over its heads. `q` is
+    left at the oldest round that the rule looks back at."""
+    value, recent = Value.of(run.config), []
+    for earlier in range(number, max(0, number - value.rounds), -1):
+        run.load(q, earlier)
+        recent.append(q.values(frames))
+    found = value(recent, q.support(frames), number)  # [P, B]
+    means: Array = found.double().reshape(len(value.seeds), -1, rows(frames)).mean(1).cpu().numpy()
+    return means
 
 
 def _check_spaces(run: Run, slots: Any, environment: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ def score(run, number):
     played = play(
         slots, Mixture([Component("greedy", Greedy(q, heads))], slots.action_space), np.arange(289), None, 0.95
     )
-    return float(played.discounted.mean()), float(predictions(q, played.starts, run.config.train.target, 1).mean())
+    return float(played.discounted.mean()), float(predictions(run, q, played.starts, number).mean())
 
 
 class BareTrees:

@@ -13,8 +13,8 @@ from fqi.iteration import fitted_q_iteration
 from fqi.log import Log
 from fqi.nest import Array
 from fqi.qfunctions.contract import QFunction
-from fqi.targets import maximum
 from fqi.transitions import Transitions
+from fqi.values import Value
 
 CPU = torch.device("cpu")
 
@@ -106,10 +106,12 @@ def implied(log: Log, S: int, A: int) -> tuple[Array, Array]:
     return onward / counts[:, :, None], reward / counts
 
 
-def iterate(q: QFunction, rows: Transitions, rounds: int, training: torch.Tensor | None = None) -> None:
+def iterate(
+    q: QFunction, rows: Transitions, rounds: int, training: torch.Tensor | None = None, value: Value | None = None
+) -> None:
     """The fold, for what it leaves in q."""
     q.bind(rows, torch.ones(len(rows), dtype=torch.bool) if training is None else training)
-    for _ in fitted_q_iteration(rows, q, maximum, 1, range(1, rounds + 1)):
+    for _ in fitted_q_iteration(rows, q, value or Value(), range(1, rounds + 1)):
         pass
 
 

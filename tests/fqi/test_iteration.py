@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 
 import gymnasium as gym
 import numpy as np
@@ -12,11 +11,11 @@ import pytest
 import torch
 
 from fqi import iteration
-from fqi.iteration import Table, fitted_q_iteration, scan
+from fqi.iteration import Scanner, Table, fitted_q_iteration
 from fqi.log import Log
 from fqi.qfunctions.contract import QFunction
-from fqi.targets import VALUE_RULES, maximum
 from fqi.transitions import transitions
+from fqi.values import VALUE_RULES, Value
 
 
 class Tabular(QFunction):
@@ -72,12 +71,13 @@ def chain(mask=None):
     )
 
 
-def run(log, q, gamma=0.5, rounds=range(1, 5), rule="max", members=1, n=1):
+def run(log, q, gamma=0.5, rounds=range(1, 5), rule="max", members=1, n=1, past=(), **looks):
     rows = transitions(log, gamma, n)
+    value = Value(VALUE_RULES[rule], seeds=tuple(range(members)), **looks)
     q.bind(rows, torch.ones(len(rows), dtype=torch.bool))
     return [
         dataclasses.replace(done, targets=done.targets.clone())
-        for done in fitted_q_iteration(rows, q, VALUE_RULES[rule], members, rounds)
+        for done in fitted_q_iteration(rows, q, value, rounds, past=past)
     ]
 
 
@@ -210,7 +210,7 @@ def test_the_scan_gathers_the_right_values():
     rows = transitions(chain(), 0.5)
     q.bind(rows, torch.ones(6, dtype=torch.bool))
     q.table[0] = torch.tensor([[1.0, 2], [3, 4], [6, 5]])
-    seen = scan(Table.of(rows, like=q.table), q, maximum, 1, (-math.inf, math.inf))
+    seen = Scanner(Table.of(rows, like=q.table), q, Value())(1)
     assert seen.logged.tolist() == [[1, 2, 3, 4, 6, 5]]
     # Next frames 1-6 are states 0 1 1 2 2 0.
     assert seen.next_values.tolist() == [[2, 4, 4, 6, 6, 2]]
@@ -218,10 +218,54 @@ def test_the_scan_gathers_the_right_values():
 
 @pytest.mark.parametrize("rule", VALUE_RULES)
 def test_rounds_of_seeds_equal_rounds_alone(rule):
-    # Members of one population do not influence each other.
+    # Members of one population do not influence each other; what is drawn at random hangs on their seeds alone.
     together = Tabular(3, 2, (0.3, -0.1, 0.0, 0.2))
     run(chain(), together, rule=rule, members=2)
     for member, errors in enumerate([(0.3, -0.1), (0.0, 0.2)]):
         alone = Tabular(3, 2, errors)
-        run(chain(), alone, rule=rule)
+        rows = transitions(chain(), 0.5)
+        alone.bind(rows, torch.ones(len(rows), dtype=torch.bool))
+        for _ in fitted_q_iteration(rows, alone, Value(VALUE_RULES[rule], seeds=(member,)), range(1, 5)):
+            pass
         assert torch.equal(alone.table, together.table[2 * member : 2 * member + 2])
+
+
+# ---- rules that look back
+
+
+def test_looking_back_a_round_spreads_rewards_at_half_the_pace():
+    # Q*: (.125, .25), (.25, .5), (.5, 1), as above. Round 2 has no round before round 1's: the newest Q values itself,
+    # so that row 3 (1 right) sees V(2) = 1. Round 3 chooses by Q2 and values by Q1, which knows only 2 right.
+    q = Tabular(3, 2)
+    rounds = run(chain(), q, rounds=range(1, 20), rule="double-previous")
+    assert rounds[1].targets.tolist() == [[0, 0, 0, 0.5, 0.5, 1]]
+    assert rounds[2].targets.tolist() == [[0, 0, 0, 0.5, 0.5, 1]]
+    assert rounds[3].targets.tolist() == [[0, 0.25, 0.25, 0.5, 0.5, 1]]
+    assert q.table[0].tolist() == [[0.125, 0.25], [0.25, 0.5], [0.5, 1]]
+
+
+def test_the_mean_of_the_last_rounds_by_hand():
+    # Mean of two: round 2 sees Q1 alone, V(2) = 1. Round 3 sees (Q1 + Q2) / 2: Q(1, right) = .25, Q(2, .) = (.25, 1):
+    # so V(1) = .25, V(2) = 1.
+    q = Tabular(3, 2)
+    rounds = run(chain(), q, rounds=range(1, 60), average=2)
+    assert rounds[1].targets.tolist() == [[0, 0, 0, 0.5, 0.5, 1]]
+    assert rounds[2].targets.tolist() == [[0, 0.125, 0.125, 0.5, 0.5, 1]]
+    torch.testing.assert_close(q.table[0], torch.tensor([[0.125, 0.25], [0.25, 0.5], [0.5, 1]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("looks", [{"average": 3}, {"rule": "double-previous"}, {"rule": "double-previous", "size": 2}])
+@pytest.mark.parametrize("half", [1, 2, 5])
+def test_what_lay_before_a_break_can_be_handed_back(looks, half, monkeypatch):
+    looks = dict(looks)
+    monkeypatch.setattr(iteration, "SCAN", looks.pop("size", 100))
+    whole, broken = Tabular(3, 2, (0.1, -0.2)), Tabular(3, 2, (0.1, -0.2))
+    expected = run(chain(), whole, rounds=range(1, 9), **looks)
+    kept = []
+    for number in range(1, half + 1):
+        run(chain(), broken, rounds=range(number, number + 1), past=kept[1:], **looks)
+        kept.insert(0, iteration.log_values(broken, 7).clone())
+    rest = run(chain(), broken, rounds=range(half + 1, 9), past=kept[1:], **looks)
+    for before, after in zip(expected[half:], rest, strict=True):
+        assert torch.equal(before.targets, after.targets)
+    assert torch.equal(whole.table, broken.table)

@@ -20,6 +20,7 @@ class Sample:
     looks: int = option(5, "Looks.", low=1, only=("patience", True))
     share: float | None = option(None, "Share.", low=0, high=1)
     loud: bool = option(False, "Loud.")
+    echo: float = option(1.0, "Echo.", only=("kind_of", ("soft", "round")))
 
 
 def test_defaults_hold_where_nothing_is_said():
@@ -52,8 +53,9 @@ def test_right_values_are_taken():
     ({"share": 1.5}, "x: share must be at most 1, found 1.5"),
     ({"share": "all"}, "x: share must be float, found 'all'"),
     ({"loud": 1}, "x: loud must be bool, found 1"),
-    ({"luod": True}, "x: unknown option 'luod'; known are kind_of, looks, loud"),
+    ({"luod": True}, "x: unknown option 'luod'; known are echo, kind_of, looks"),
     ({"kind_of": "hard", "softness": 2.0}, "x: softness has an effect only with kind-of soft, found 'hard'"),
+    ({"kind_of": "hard", "echo": 2.0}, "x: echo has an effect only with kind-of soft or round, found 'hard'"),
     ({"looks": 6}, "x: looks has an effect only with patience above 0, found 0"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(given, message):

@@ -160,6 +160,8 @@ def test_another_log_is_refused(whole):
 
 @pytest.mark.parametrize("flags", [
     {"start": "cold"}, {"patience": 1, "checks": 4, "holdout": 0.2}, {"n_step": 3}, {"target": "max"}, {"batch": 31},
+    {"average": 3}, {"target": "double-previous"}, {"target": "mixture", "seeds": 2},
+    {"average": 2, "target": "double"},
     {"regressor": "table-free"},
 ])  # fmt: skip
 def test_other_settings_resume_exactly_too(flags, tmp_path):

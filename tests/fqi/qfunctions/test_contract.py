@@ -22,8 +22,8 @@ from fqi.qfunctions.mlp import Mlp
 from fqi.qfunctions.settings import LinearSettings, MlpSettings, TableSettings, TreesSettings
 from fqi.qfunctions.table import TableQ
 from fqi.qfunctions.trees import TreesQ
-from fqi.targets import mean
 from fqi.transitions import Transitions, transitions
+from fqi.values import VALUE_RULES, Value
 
 CPU = torch.device("cpu")
 BOX = gym.spaces.Dict({"place": gym.spaces.Box(-4, 4, (2,), np.float32), "mode": gym.spaces.Discrete(3, start=1)})
@@ -106,7 +106,7 @@ def everything(rows: Transitions) -> torch.Tensor:
 
 def run(q: QFunction, rows: Transitions, rounds: range, training: torch.Tensor | None = None) -> QFunction:
     q.bind(rows, everything(rows) if training is None else training)
-    for _ in fitted_q_iteration(rows, q, mean, 1, rounds):
+    for _ in fitted_q_iteration(rows, q, Value(VALUE_RULES["mean"]), rounds):
         pass
     return q
 

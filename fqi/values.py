@@ -1,0 +1,144 @@
+"""Values of the next state: what a frozen Q, or the last few of them, makes of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fqi.settings import Config
+from fqi.targets import masked_choice, masked_max, worth
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a value rule sees of B frames: M members with H heads each."""
+
+    values: torch.Tensor  # [M, H, B, A] of the newest Q, or their mean over the last rounds
+    before: torch.Tensor  # [M, H, B, A] of the Q of the round before; the newest again where there is none
+    allowed: torch.Tensor | None  # [B, A] bool
+    shares: torch.Tensor  # [M, H] random convex weights, drawn for each round and member
+    temperature: float
+
+
+@dataclass(frozen=True)
+class ValueRule:
+    """V of a frame."""
+
+    of: Callable[[Look], torch.Tensor]  # -> [M, H, B]
+    heads: int = 1  # heads of a member below which it is nothing but the maximum
+    rounds: int = 1  # newest rounds that it looks at
+
+
+def maximum(look: Look) -> torch.Tensor:
+    """Every head believes its own maximum: the textbook rule, and the one that overestimates."""
+    return masked_max(look.values, look.allowed)
+
+
+def mean(look: Look) -> torch.Tensor:
+    """The maximum of the mean over a member's heads."""
+    return _shared(look.values.mean(1, keepdim=True), look)
+
+
+def minimum(look: Look) -> torch.Tensor:
+    """The maximum of the minimum over a member's heads (Maxmin of Lan et al. 2020 over all of them): no action is worth
+    more than its most doubtful head says."""
+    return _shared(look.values.amin(1, keepdim=True), look)
+
+
+def clipped(look: Look) -> torch.Tensor:
+    """Every head chooses, and the most doubtful head of its member values the choice (clipped double Q): never above
+    `minimum`, which chooses by the minimum itself."""
+    choice = masked_choice(look.values, look.allowed)
+    return worth(look.values.amin(1, keepdim=True).expand_as(look.values), choice, look.allowed)
+
+
+def double(look: Look) -> torch.Tensor:
+    """Every head chooses, and the next head of its member (the first after the last) values the choice."""
+    return worth(look.values.roll(-1, 1), masked_choice(look.values, look.allowed), look.allowed)
+
+
+def double_previous(look: Look) -> torch.Tensor:
+    """The newest Q chooses and the one of the round before values: double Q without a second head. Rewards spread at
+    half the pace, since values are always a round older."""
+    return worth(look.before, masked_choice(look.values, look.allowed), look.allowed)
+
+
+def mixture(look: Look) -> torch.Tensor:
+    """The maximum of a random convex mixture of a member's heads, drawn anew for each round."""
+    shares = look.shares.to(look.values)[:, :, None, None]
+    return _shared((look.values * shares).sum(1, keepdim=True), look)
+
+
+def softmax(look: Look) -> torch.Tensor:
+    """The value expected when actions are drawn with probabilities proportional to exp(Q / temperature)."""
+    values, allowed = look.values, look.allowed
+    if allowed is None:
+        return ((values / look.temperature).softmax(-1) * values).sum(-1)
+    chances = (values / look.temperature).masked_fill(~allowed, -torch.inf).softmax(-1)
+    found = (chances * values.masked_fill(~allowed, 0)).sum(-1)
+    return torch.where(allowed.any(-1), found, torch.zeros_like(found))
+
+
+def mellowmax(look: Look) -> torch.Tensor:
+    """temperature * log of the mean over actions of exp(Q / temperature): between their mean and their maximum."""
+    best, values = masked_max(look.values, look.allowed), look.values
+    below = ((values - best.unsqueeze(-1)) / look.temperature).expm1()  # in this form it stays exact when nearly a mean
+    if look.allowed is None:
+        return best + look.temperature * below.mean(-1).log1p()
+    mean = below.masked_fill(~look.allowed, 0).sum(-1) / look.allowed.sum(-1).clamp_min(1)
+    return best + look.temperature * mean.log1p()
+
+
+def _shared(values: torch.Tensor, look: Look) -> torch.Tensor:
+    """The maximum of values [M, 1, B, A] that all heads of a member share."""
+    return masked_max(values, look.allowed).expand(look.values.shape[:-1])
+
+
+VALUE_RULES: dict[str, ValueRule] = {
+    "max": ValueRule(maximum),
+    "mean": ValueRule(mean, heads=2),
+    "min": ValueRule(minimum, heads=2),
+    "clipped": ValueRule(clipped, heads=2),
+    "double": ValueRule(double, heads=2),
+    "double-previous": ValueRule(double_previous, rounds=2),
+    "mixture": ValueRule(mixture, heads=2),
+    "softmax": ValueRule(softmax),
+    "mellowmax": ValueRule(mellowmax),
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """V of frames as the settings have it: a rule, and what it is given to look at."""
+
+    rule: ValueRule = VALUE_RULES["max"]
+    seeds: tuple[int, ...] = (0,)  # [M] of the members, for what is drawn at random
+    average: int = 1  # newest rounds whose mean the rule is given
+    temperature: float = 1.0
+
+    @classmethod
+    def of(cls, config: Config) -> Value:
+        train = config.train
+        seeds = tuple(range(train.seed, train.seed + train.seeds))
+        return cls(VALUE_RULES[train.target], seeds, train.average, train.temperature)
+
+    @property
+    def rounds(self) -> int:
+        """R, the newest rounds that are looked at."""
+        return max(self.average, self.rule.rounds)
+
+    def __call__(self, recent: Sequence[torch.Tensor], allowed: torch.Tensor | None, number: int) -> torch.Tensor:
+        """[P, B] from the values [P, B, A] of the last rounds, the newest first; `number` is its round."""
+        P, B, A = recent[0].shape
+        grouped = [values.reshape(len(self.seeds), -1, B, A) for values in recent[: self.rounds]]
+        values = grouped[0] if self.average == 1 else torch.stack(grouped).mean(0)
+        shares = self._shares(number, values.shape[1])
+        return self.rule.of(Look(values, grouped[-1], allowed, shares, self.temperature)).reshape(P, B)
+
+    def _shares(self, number: int, heads: int) -> torch.Tensor:
+        """[M, H] a pure function of the member's seed and the round, so that nothing has to be kept."""
+        drawn = np.stack([np.random.default_rng((seed, 2, number)).random(heads) for seed in self.seeds])
+        return torch.from_numpy(drawn / drawn.sum(1, keepdims=True))
