@@ -27,7 +27,7 @@ from fqi.log import Log
 from fqi.nest import Array, leaves
 from fqi.policy_specs import mixture
 from fqi.rollout import episodes
-from fqi.slots import Slots
+from fqi.slots import Slots, legal_actions
 from fqi.threads import one_thread
 
 STEPS = 50_000  # collected unless told otherwise
@@ -154,7 +154,10 @@ def _journal(request: Request, path: Path, resume: bool, head: Head, slots: Slot
     if not resume and path.exists():
         raise UserError(f"{path} exists already; give another --out, or go on with it by --resume")
     exact = isinstance(slots.action_space, gym.spaces.Discrete)  # densities of mixtures with atoms do not exist
-    columns = step_columns(slots.observation_space, slots.action_space, propensity=exact, behaviour=True)
+    masked = legal_actions(slots) is not None
+    columns = step_columns(
+        slots.observation_space, slots.action_space, propensity=exact, behaviour=True, action_mask=masked
+    )
     journal = Journal.create(journal_path(path), JournalHeader(head, columns, request.to_json()))
     if resume:
         _copy(read_log(path), journal)
@@ -188,8 +191,8 @@ def _play(
             "truncations": block.truncations,
             "behaviour": block.behaviour,
         }
-        if block.propensity is not None:
-            columns["propensity"] = block.propensity
+        columns |= {"propensity": block.propensity} if block.propensity is not None else {}
+        columns |= {"action_mask": block.action_mask} if block.action_mask is not None else {}
         journal.append(Block(block.lengths, block.seeds, block.slots, block.ticks, columns))
         for slot, length in zip(block.slots.tolist(), block.lengths.tolist(), strict=True):
             settled.add(slot, length, number)

@@ -38,8 +38,9 @@ class Actor(Protocol):
 
     names: tuple[str, ...]
 
-    def act(self, frames: Nest, fresh: Array, draws: np.random.Generator) -> Acted:
-        """Actions for frames [V, ...]; `fresh` [V] says which slots begin an episode with this step."""
+    def act(self, frames: Nest, fresh: Array, draws: np.random.Generator, legal: Array | None = None) -> Acted:
+        """Actions for frames [V, ...]; `fresh` [V] says which slots begin an episode with this step, `legal` [V, A]
+        which actions may be played (None: all)."""
 
 
 class Mixture:
@@ -67,7 +68,7 @@ class Mixture:
         self.chosen = np.zeros(0, np.int32)  # [V] the component that acts in each slot
         self.belief = np.zeros((0, len(components)))  # [V, C] how likely each is to be the one, after the actions seen
 
-    def act(self, frames: Nest, fresh: Array, draws: np.random.Generator) -> Acted:
+    def act(self, frames: Nest, fresh: Array, draws: np.random.Generator, legal: Array | None = None) -> Acted:
         """Choose the component, let it act, and say how likely that was."""
         count = rows(frames)
         if len(self.chosen) != count:
@@ -80,10 +81,10 @@ class Mixture:
         self.belief[again] = self.weights
         if not isinstance(self.action_space, gym.spaces.Discrete):
             return Acted(self._continuous(frames, draws), self.chosen, None)
-        return self._discrete(frames, draws, int(self.action_space.start))
+        return self._discrete(frames, draws, int(self.action_space.start), legal)
 
-    def _discrete(self, frames: Nest, draws: np.random.Generator, first: int) -> Acted:
-        every = np.stack([self._noisy(c, frames) for c in self.components])  # [C, V, A]
+    def _discrete(self, frames: Nest, draws: np.random.Generator, first: int, legal: Array | None) -> Acted:
+        every = np.stack([self._noisy(c, frames, legal) for c in self.components])  # [C, V, A]
         slot = np.arange(len(self.chosen))
         index = sample(every[self.chosen, slot], draws)
         taken = every[:, slot, index].T  # [V, C]
@@ -92,11 +93,12 @@ class Mixture:
         self.belief = joint / propensity[:, None]
         return Acted(index + first, self.chosen, propensity)
 
-    def _noisy(self, component: Component, frames: Nest) -> Array:
-        exact = component.policy.probabilities(frames)
+    def _noisy(self, component: Component, frames: Nest, legal: Array | None = None) -> Array:
+        exact = component.policy.among(frames, legal)
         if component.epsilon == 0:
             return exact
-        noisy: Array = (1 - component.epsilon) * exact + component.epsilon / exact.shape[1]
+        uniform = 1 / exact.shape[1] if legal is None else legal / legal.sum(1, keepdims=True)
+        noisy: Array = (1 - component.epsilon) * exact + component.epsilon * uniform
         return noisy
 
     def _continuous(self, frames: Nest, draws: np.random.Generator) -> Array:
@@ -116,12 +118,12 @@ class Blocks:
         self.actors = tuple(actors)
         self.names = tuple(name for actor in actors for name in actor.names)
 
-    def act(self, frames: Nest, fresh: Array, draws: np.random.Generator) -> Acted:
+    def act(self, frames: Nest, fresh: Array, draws: np.random.Generator, legal: Array | None = None) -> Acted:
         size = rows(frames) // len(self.actors)
         parts, first = [], 0
         for i, actor in enumerate(self.actors):
             block = slice(i * size, (i + 1) * size)
-            acted = actor.act(take(frames, block), fresh[block], draws)
+            acted = actor.act(take(frames, block), fresh[block], draws, None if legal is None else legal[block])
             parts.append(Acted(acted.actions, acted.behaviour + first, acted.propensity))
             first += len(actor.names)
         known = [p.propensity for p in parts if p.propensity is not None]

@@ -26,6 +26,21 @@ class Policy(ABC):
     def actions(self, frames: Nest, draws: np.random.Generator) -> Array:
         """[B, *action] actions; for continuous action spaces."""
 
+    def among(self, frames: Nest, legal: Array | None) -> Array:
+        """[B, A] the probability of each action where only those in `legal` [B, A] may be played (None: all)."""
+        exact = self.probabilities(frames)
+        if legal is None:
+            return exact
+        kept = np.where(legal, exact, 0.0)
+        total = kept.sum(1, keepdims=True)
+        if (total == 0).any():
+            row = int(np.flatnonzero(total[:, 0] == 0)[0])
+            raise UserError(
+                f"the environment allows the actions {np.flatnonzero(legal[row]).tolist()} (counted from 0) in a frame "
+                f"where the policy takes only {np.flatnonzero(exact[row]).tolist()}; a policy must choose a legal one"
+            )
+        return np.asarray(kept / total)
+
 
 class Uniform(Policy):
     """Every action equally likely."""
@@ -90,10 +105,17 @@ class Greedy(Policy):
         return self.q.values(frames, self.heads).mean(0)
 
     def probabilities(self, frames: Nest) -> Array:
+        return self.among(frames, None)
+
+    def among(self, frames: Nest, legal: Array | None) -> Array:
         values = self.q_values(frames)
+        if legal is not None:
+            forbidden = ~torch.from_numpy(legal).to(values.device)
+            values = values.masked_fill(forbidden, -torch.inf)
         support = self.q.support(frames)
         if support is not None:
-            values = values.masked_fill(~support & support.any(1, keepdim=True), -torch.inf)
+            known = support if legal is None else support & ~forbidden
+            values = values.masked_fill(~known & known.any(1, keepdim=True), -torch.inf)
         return one_hot(values.argmax(1).cpu().numpy(), values.shape[1])
 
     def actions(self, frames: Nest, draws: np.random.Generator) -> Array:

@@ -12,7 +12,7 @@ from fqi.behaviour import Actor
 from fqi.errors import UserError
 from fqi.hashing import mixed
 from fqi.nest import Array, Nest, leaves, unflatten
-from fqi.slots import Slots, all_slots
+from fqi.slots import Slots, all_slots, legal_actions
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,7 @@ class Block:
     truncations: Array
     behaviour: Array
     propensity: Array | None
+    action_mask: Array | None  # [steps + m, A] where the environment tells it
 
 
 def episodes(slots: Slots, actor: Actor, seed: int, limit: int | None, opened: Array | None = None) -> Iterator[Block]:
@@ -49,9 +50,10 @@ def episodes(slots: Slots, actor: Actor, seed: int, limit: int | None, opened: A
         if fresh.any():
             new = every[fresh]
             seeds[new] = streams.episode_seeds(new, tick)
-            record.begin(new, slots.reset(new, seeds[new]))
-        playing = every[opened <= tick]
-        acted = actor.act(record.current, fresh, streams.at(tick))
+            record.begin(new, slots.reset(new, seeds[new]), legal_actions(slots))
+        begun = opened <= tick
+        playing = every[begun]
+        acted = actor.act(record.current, fresh, streams.at(tick), _legal(slots, begun))
         frames, rewards, terminated, truncated, _ = slots.step(playing, acted.actions[playing])
         length = record.length[playing] + 1
         if limit is not None:
@@ -59,11 +61,18 @@ def episodes(slots: Slots, actor: Actor, seed: int, limit: int | None, opened: A
         propensity = None if acted.propensity is None else acted.propensity[playing]
         actions, behaviour = acted.actions[playing], acted.behaviour[playing]
         record.add(playing, frames, actions, rewards, terminated, truncated, behaviour, propensity)
+        record.note_legal(playing, legal_actions(slots))
         ended = playing[terminated | truncated]
         tick += 1
         if len(ended):
             yield record.block(ended, seeds[ended], opened[ended])
             opened[ended] = tick
+
+
+def _legal(slots: Slots, playing: Array) -> Array | None:
+    """[V, A] what may be played; where nothing is played, anything."""
+    legal = legal_actions(slots)
+    return None if legal is None else legal | ~playing[:, None]
 
 
 class Streams:
@@ -100,14 +109,22 @@ class _Record:
         self.columns: dict[str, Array] = {}
         self.current: Nest = np.zeros(0)  # [V, ...] the frame in which each slot acts next
 
-    def begin(self, slots: Array, frames: Nest) -> None:
+    def begin(self, slots: Array, frames: Nest, legal: Array | None) -> None:
         if not self.columns:
             self._allocate("frame/", leaves(frames), extra=1)
+            if legal is not None:
+                self._allocate("", {"action_mask": legal}, extra=1)
             self.current = unflatten({p: np.repeat(a[:1], len(self.length), 0) for p, a in leaves(frames).items()})
         self.length[slots] = 0
         for path, array in leaves(frames).items():
             self.columns["frame/" + path][slots, 0] = array
             leaves(self.current)[path][slots] = array
+        self.note_legal(slots, legal)
+
+    def note_legal(self, slots: Array, legal: Array | None) -> None:
+        """What is legal in the frames that these slots have come to."""
+        if legal is not None:
+            self.columns["action_mask"][slots, self.length[slots]] = legal[slots]
 
     def add(
         self, slots: Array, frames: Nest, actions: Array, rewards: Array, terminated: Array, truncated: Array,
@@ -148,6 +165,7 @@ class _Record:
             truncations=gather("truncations"),
             behaviour=gather("behaviour"),
             propensity=gather("propensity") if "propensity" in self.columns else None,
+            action_mask=gather("action_mask", 1) if "action_mask" in self.columns else None,
         )
 
     def _allocate(self, prefix: str, arrays: dict[str, Array], extra: int) -> None:
@@ -174,6 +192,7 @@ class Played:
     terminated: Array  # [V] bool: ended by itself, not by the time limit
     success: Array | None  # [V] bool where the environment tells it
     tail: Array  # [V] weight gamma^t of what was not played any more; 0 where the episode terminated
+    legal: Array | None = None  # [V, A] bool: what was legal in the start frames, where the environment tells it
 
 
 def play(slots: Slots, actor: Actor, seeds: Array, limit: int | None, gamma: float, tail: float = 1e-3) -> Played:
@@ -185,6 +204,8 @@ def play(slots: Slots, actor: Actor, seeds: Array, limit: int | None, gamma: flo
     every = all_slots(slots)
     count = slots.count
     starts = frames = slots.reset(every, seeds)
+    told = legal_actions(slots)
+    legal = None if told is None else told.copy()
     horizon = _horizon(limit, gamma, tail)
     returns, discounted, weight = np.zeros(count), np.zeros(count), np.ones(count)
     lengths, success = np.zeros(count, np.int64), None
@@ -193,7 +214,7 @@ def play(slots: Slots, actor: Actor, seeds: Array, limit: int | None, gamma: flo
     current = unflatten({path: array.copy() for path, array in leaves(frames).items()})
     within = np.ones(count, np.bool_)  # before the time limit
     while playing.any():
-        acted = actor.act(current, fresh, streams.at(tick))
+        acted = actor.act(current, fresh, streams.at(tick), _legal(slots, playing))
         now = every[playing]
         frames, rewards, ends, cuts, wins = slots.step(now, acted.actions[now])
         returns[now] += np.where(within[now], rewards, 0.0)
@@ -214,7 +235,7 @@ def play(slots: Slots, actor: Actor, seeds: Array, limit: int | None, gamma: flo
             playing[:] = False
         for path, array in leaves(frames).items():
             leaves(current)[path][now] = array
-    return Played(starts, returns, discounted, lengths, terminated, success, weight)
+    return Played(starts, returns, discounted, lengths, terminated, success, weight, legal)
 
 
 def _horizon(limit: int | None, gamma: float, tail: float) -> int:

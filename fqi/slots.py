@@ -14,7 +14,8 @@ from fqi.nest import Array, Nest
 
 
 class Slots(Protocol):
-    """V environments of one kind."""
+    """V environments of one kind. One whose environments say which actions are legal has an attribute `legal` as well:
+    [V, A] bool, for the frame that each slot stands in."""
 
     count: int
     observation_space: gym.Space[Any]  # of one environment
@@ -32,6 +33,12 @@ class Slots(Protocol):
 
 def all_slots(slots: Slots) -> Array:
     return np.arange(slots.count)
+
+
+def legal_actions(slots: Slots) -> Array | None:
+    """[V, A] bool: what each slot's environment allows in its present frame; None where it says nothing of that."""
+    legal: Array | None = getattr(slots, "legal", None)
+    return legal
 
 
 def refuse_ended(ended: Array, slots: Array) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from fqi.behaviour import Blocks, Component, Mixture
 from fqi.environments.make import make_slots
 from fqi.errors import UserError
+from fqi.iteration import both
 from fqi.nest import Array, Nest, rows, take
 from fqi.policies import Greedy
 from fqi.qfunctions.contract import QFunction
@@ -83,7 +85,9 @@ def _one_round(
     policies = [Greedy(q, slice(m * config.heads, (m + 1) * config.heads)) for m in range(members)]
     actor = Blocks([Mixture([Component(f"member {m}", p)], slots.action_space) for m, p in enumerate(policies)])
     played = play(slots, actor, np.tile(seeds, members), limit, config.train.gamma)
-    predicted = predictions(run, q, take(played.starts, slice(0, episodes)), number)
+    own = slice(0, episodes)
+    legal = None if played.legal is None else played.legal[own]
+    predicted = predictions(run, q, take(played.starts, own), number, legal)
     return [
         {
             "round": number,
@@ -103,14 +107,15 @@ def _one_round(
     ]
 
 
-def predictions(run: Run, q: QFunction, frames: Nest, number: int) -> Array:
-    """[M, B] value that each member's own value rule gives to these frames at a round: the mean over its heads. `q` is
-    left at the oldest round that the rule looks back at."""
+def predictions(run: Run, q: QFunction, frames: Nest, number: int, legal: Array | None = None) -> Array:
+    """[M, B] value that each member's own value rule gives to these frames at a round: the mean over its heads. `legal`
+    [B, A] says which actions may be played there. `q` is left at the oldest round that the rule looks back at."""
     value, recent = Value.of(run.config), []
     for earlier in range(number, max(0, number - value.rounds), -1):
         run.load(q, earlier)
         recent.append(q.values(frames))
-    found = value(recent, q.support(frames), number)  # [P, B]
+    may = None if legal is None else torch.from_numpy(legal).to(recent[0].device)
+    found = value(recent, both(q.support(frames), may), number)  # [P, B]
     means: Array = found.double().reshape(len(value.seeds), -1, rows(frames)).mean(1).cpu().numpy()
     return means
 

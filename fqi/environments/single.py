@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +13,8 @@ from fqi.nest import Array, Nest, leaf_spaces, stack
 from fqi.slots import refuse_ended
 
 _ARRAYS = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
+
+_MASK = "action_mask"  # what environments call it in their infos
 
 
 class SingleSlots:
@@ -31,12 +33,33 @@ class SingleSlots:
             self.close()
             raise
         self._ended = np.ones(count, np.bool_)  # [V]
+        self.legal = self._every_action() if self._tells_legal() else None  # [V, A] bool, as the environments tell it
+
+    def _tells_legal(self) -> bool:
+        """Whether the environments say which actions are legal: a log must know before the first episode."""
+        return isinstance(self.action_space, gym.spaces.Discrete) and _MASK in self._envs[0].reset(seed=0)[1]
+
+    def _every_action(self) -> Array:
+        assert isinstance(self.action_space, gym.spaces.Discrete)
+        return np.ones((self.count, int(self.action_space.n)), np.bool_)
+
+    def _hear_legal(self, slots: Array, infos: Sequence[dict[str, Any]]) -> None:
+        if self.legal is None:
+            return
+        for slot, info in zip(slots.tolist(), infos, strict=True):
+            told = np.asarray(info.get(_MASK, True), np.bool_)
+            if told.shape not in ((), self.legal.shape[1:]):
+                raise UserError(
+                    f"the environment's {_MASK} must have {self.legal.shape[1]} entries, found shape {told.shape}"
+                )
+            self.legal[slot] = told
 
     def reset(self, slots: Array, seeds: Array) -> Nest:
         pairs = zip(slots.tolist(), seeds.tolist(), strict=True)
-        frames = [self._envs[slot].reset(seed=seed)[0] for slot, seed in pairs]
+        frames, infos = zip(*(self._envs[slot].reset(seed=seed) for slot, seed in pairs), strict=True)
         self._ended[slots] = False
-        return stack(frames, self.observation_space)
+        self._hear_legal(slots, infos)
+        return stack(list(frames), self.observation_space)
 
     def step(self, slots: Array, actions: Array) -> tuple[Nest, Array, Array, Array, Array | None]:
         refuse_ended(self._ended, slots)
@@ -46,6 +69,7 @@ class SingleSlots:
         frames, rewards, terminations, truncations, infos = zip(*steps, strict=True)
         terminated, truncated = np.array(terminations, np.bool_), np.array(truncations, np.bool_)
         self._ended[slots] = terminated | truncated
+        self._hear_legal(slots, infos)
         nest = stack(list(frames), self.observation_space)
         return nest, np.array(rewards, np.float64), terminated, truncated, _success(infos)
 

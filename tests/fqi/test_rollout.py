@@ -56,7 +56,7 @@ class Right:
 
     names = ("right",)
 
-    def act(self, frames, fresh, draws):
+    def act(self, frames, fresh, draws, legal=None):
         count = len(frames["walk"]) if isinstance(frames, dict) else len(frames)
         return Acted(np.ones(count, np.int64), np.zeros(count, np.int32), np.ones(count))
 
