@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from fqi.qfunctions.contract import QFunction
-from fqi.targets import bellman_targets
+from fqi.returns import BOOTSTRAP, Returns
+from fqi.scan import Scan, Scanner, Table
 from fqi.transitions import Transitions
 from fqi.values import Value
-
-SCAN = 65536  # frames valued at once
 
 
 def fitted_q_iteration(
@@ -25,20 +22,22 @@ def fitted_q_iteration(
     rounds: range,
     bound: tuple[float, float] = (-math.inf, math.inf),
     past: Sequence[torch.Tensor] = (),
+    returns: Returns = BOOTSTRAP,
 ) -> Iterator[Round]:
     """K rounds over rows that `q` is bound to; each yields what was regressed on and what came of it.
 
     `bound` holds the lowest and highest value that a next state may have; `past` what Q said of every frame in the
-    rounds before the last one, the newest first, where `value` looks back that far (`log_values`).
+    rounds before the last one, the newest first, where `value` looks back that far (`scan.log_values`).
     """
     table = Table.of(rows, like=q.log_values(0, 1))
-    scan = Scanner(table, q, value, bound, past)
+    scan = Scanner(table, q, value, bound, past, returns.asks_greedy)
     seen = scan(rounds.start - 1)
+    targets = returns(table, seen)
     for number in rounds:
-        targets = bellman_targets(table.returns, table.discounts, seen.next_values)
         fit = q.fit(targets)
         seen = scan(number)
-        yield Round(number, targets, seen, bellman_targets(table.returns, table.discounts, seen.next_values), fit)
+        frozen, targets = targets, returns(table, seen)
+        yield Round(number, frozen, seen, targets, fit)
 
 
 @dataclass(frozen=True)
@@ -50,96 +49,3 @@ class Round:
     seen: Scan  # what the new Q says of the log
     next_targets: torch.Tensor  # [P, B] from the new Q
     fit: dict[str, list[int] | list[float]]  # what the regressor says of its fit, a number for each head
-
-
-@dataclass(frozen=True)
-class Table:
-    """The rows as tensors on the device and in the precision of the regressor."""
-
-    frame: torch.Tensor  # [B], ascending
-    action: torch.Tensor  # [B]
-    returns: torch.Tensor  # [B]
-    discounts: torch.Tensor  # [B]
-    next_frame: torch.Tensor  # [B]
-    mask: torch.Tensor | None  # [F, A] legal actions
-    frames: int  # F
-
-    @classmethod
-    def of(cls, rows: Transitions, like: torch.Tensor) -> Table:
-        def tensor(array: Any, dtype: torch.dtype) -> torch.Tensor:
-            return torch.as_tensor(array).to(device=like.device, dtype=dtype)
-
-        log = rows.log
-        return cls(
-            frame=tensor(rows.frame, torch.int64),
-            action=tensor(rows.action, torch.int64),
-            returns=tensor(rows.returns, like.dtype),
-            discounts=tensor(rows.discount, like.dtype),
-            next_frame=tensor(rows.next_frame, torch.int64),
-            mask=None if log.action_mask is None else tensor(log.action_mask.copy(), torch.bool),
-            frames=log.steps + log.episodes,
-        )
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What a frozen Q says of the whole log."""
-
-    logged: torch.Tensor  # [P, B] Q(frame, action) of every row
-    next_values: torch.Tensor  # [P, B] V(next frame) of every row
-
-
-class Scanner:
-    """Values every frame of the log once a round, in large slices, and gathers what the rows need."""
-
-    def __init__(
-        self,
-        table: Table,
-        q: QFunction,
-        value: Value,
-        bound: tuple[float, float] = (-math.inf, math.inf),
-        past: Sequence[torch.Tensor] = (),
-    ) -> None:
-        self.table, self.q, self.value, self.bound = table, q, value, bound
-        self.past = deque(
-            past[: value.rounds - 1], maxlen=value.rounds - 1
-        )  # [P, F, A] of earlier rounds, the newest first
-
-    def __call__(self, number: int) -> Scan:
-        """What the Q of this round says."""
-        table, q = self.table, self.q
-        like = q.log_values(0, 1)
-        logged = like.new_empty(q.heads, len(table.frame))  # [P, B]
-        values = like.new_empty(q.heads, table.frames)  # [P, F]
-        keep = self.past.maxlen and number > 0  # before the first round there is nothing worth looking back at
-        whole = like.new_empty(q.heads, table.frames, q.actions) if keep else None
-        for start, stop in slices(table.frames):
-            part = q.log_values(start, stop)  # [P, b, A]
-            if whole is not None:
-                whole[:, start:stop] = part
-            lo, hi = (int(i) for i in torch.searchsorted(table.frame, torch.tensor([start, stop], device=like.device)))
-            logged[:, lo:hi] = part[:, table.frame[lo:hi] - start, table.action[lo:hi]]
-            allowed = both(q.log_support(start, stop), None if table.mask is None else table.mask[start:stop])
-            recent = [part, *(earlier[:, start:stop] for earlier in self.past)]
-            values[:, start:stop] = self.value(recent, allowed, number)
-        if whole is not None:
-            self.past.appendleft(whole)
-        return Scan(logged, values.clamp_(*self.bound)[:, table.next_frame])
-
-
-def slices(frames: int) -> Iterator[tuple[int, int]]:
-    """Where each part of the log begins and ends that is valued at once."""
-    for start in range(0, frames, SCAN):
-        yield start, min(start + SCAN, frames)
-
-
-def log_values(q: QFunction, frames: int) -> torch.Tensor:
-    """[P, F, A] what Q says of every frame of the log, bit for bit as a scan sees it."""
-    return torch.cat([q.log_values(start, stop) for start, stop in slices(frames)], 1)
-
-
-def both(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:
-    """[B, A] the actions that both allow; None allows every one."""
-    if first is None or second is None:
-        return second if first is None else first
-    return first & second

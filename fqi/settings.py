@@ -25,7 +25,19 @@ class TrainSettings:
 
     iterations: int = option(100, "Rounds to train: K frozen targets, K regressions.", low=1)
     gamma: float = option(0.99, "Discount of a reward one step later.", low=0, high=1)
-    n_step: int = option(1, "Rewards summed before the target bootstraps.", low=1)
+    n_step: int = option(1, "Rewards summed before the target bootstraps, at most.", low=1)
+    n_step_rule: str = option(
+        "ignore",
+        "What is done about logged actions beyond the first that the greedy policy would not take: ignore it; cut the "
+        "sum there, anew in each round; or weigh by importance, greedy over the log's propensity.",
+        choices=("ignore", "cut", "importance"),
+    )
+    importance_cap: float = option(
+        2.0, "Largest importance weight of an action; 1 is cut.", above=0, only=("n_step_rule", "importance")
+    )
+    trace_decay: float = option(
+        1.0, "Lambda: weight of each further reward against bootstrapping at once; 1: plain n-step.", low=0, high=1
+    )
     regressor: str = option(
         "auto",
         "What Q is regressed with; auto: table for discrete observations, else mlp.",
@@ -168,6 +180,9 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
     rule = VALUE_RULES[train.target]
     if train.ensemble < rule.heads:
         raise UserError(f"{where}: target {train.target} compares the heads of an ensemble; give ensemble 2 or more")
+    if train.n_step == 1 and (train.n_step_rule != "ignore" or train.trace_decay != 1):
+        idle = f"n-step-rule {train.n_step_rule}" if train.n_step_rule != "ignore" else "trace-decay"
+        raise UserError(f"{where}: {idle} has an effect only with an n-step of 2 or more, found 1")
     if train.average > 1 and rule.rounds > 1:
         raise UserError(
             f"{where}: target {train.target} looks at single rounds, and average {train.average} at their mean; "

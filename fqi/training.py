@@ -17,14 +17,15 @@ import torch
 
 from fqi.bounds import earnable
 from fqi.errors import UserError
-from fqi.iteration import Round, fitted_q_iteration, log_values
+from fqi.iteration import Round, fitted_q_iteration
 from fqi.log import Log, fingerprint
 from fqi.nest import leaf_spaces
 from fqi.qfunctions.contract import QFunction
+from fqi.returns import prepared
 from fqi.run import Run, build
+from fqi.scan import log_values
 from fqi.settings import Config, resolve
 from fqi.threads import one_thread
-from fqi.transitions import transitions
 from fqi.values import Value
 
 Listener = Callable[[int, list[dict[str, Any]]], None]
@@ -89,7 +90,7 @@ def resume(run: Run, log: Log, *, iterations: int | None = None, listen: Listene
 def _rounds(log: Log, config: Config, begin: Callable[[QFunction], tuple[Run, int]], listen: Listener | None) -> Run:
     """Train to the last round into the run that `begin` gives, with the round after which to go on."""
     members, K = config.train.seeds, config.train.iterations
-    rows = transitions(log, config.train.gamma, config.train.n_step)
+    rows, returns = prepared(log, config.train)
     training = training_rows(len(rows), config)
     bounds = earnable(log, config.train.gamma)
     watch = _Watch(bounds, training)
@@ -105,7 +106,7 @@ def _rounds(log: Log, config: Config, begin: Callable[[QFunction], tuple[Run, in
                 if config.train.bound == "earnable":
                     bound = (min(bounds[0], 0.0), max(bounds[1], 0.0))  # before the first round every value is 0
                 past = _past(run, q, last, value.rounds, log.steps + log.episodes)
-                for done in fitted_q_iteration(rows, q, value, range(last + 1, K + 1), bound, past):
+                for done in fitted_q_iteration(rows, q, value, range(last + 1, K + 1), bound, past, returns):
                     now = time.perf_counter()
                     metrics = watch.metrics(done, members, now - clock)
                     clock = now

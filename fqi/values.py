@@ -126,6 +126,11 @@ class Value:
         return cls(VALUE_RULES[train.target], seeds, train.average, train.temperature)
 
     @property
+    def members(self) -> int:
+        """M."""
+        return len(self.seeds)
+
+    @property
     def rounds(self) -> int:
         """R, the newest rounds that are looked at."""
         return max(self.average, self.rule.rounds)
@@ -133,7 +138,7 @@ class Value:
     def __call__(self, recent: Sequence[torch.Tensor], allowed: torch.Tensor | None, number: int) -> torch.Tensor:
         """[P, B] from the values [P, B, A] of the last rounds, the newest first; `number` is its round."""
         P, B, A = recent[0].shape
-        grouped = [values.reshape(len(self.seeds), -1, B, A) for values in recent[: self.rounds]]
+        grouped = [values.reshape(self.members, -1, B, A) for values in recent[: self.rounds]]
         values = grouped[0] if self.average == 1 else torch.stack(grouped).mean(0)
         shares = self._shares(number, values.shape[1])
         return self.rule.of(Look(values, grouped[-1], allowed, shares, self.temperature)).reshape(P, B)

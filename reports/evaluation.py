@@ -11,12 +11,12 @@ import torch
 from fqi.behaviour import Blocks, Component, Mixture
 from fqi.environments.make import make_slots
 from fqi.errors import UserError
-from fqi.iteration import both
 from fqi.nest import Array, Nest, rows, take
 from fqi.policies import Greedy
 from fqi.qfunctions.contract import QFunction
 from fqi.rollout import play
 from fqi.run import Run
+from fqi.scan import both
 from fqi.slots import Slots
 from fqi.spaces import alike
 from fqi.threads import one_thread

@@ -81,8 +81,8 @@ def logs(
     actions: st.SearchStrategy[gym.Space[Any]] | None = None,
 ) -> Log:
     """Any valid log: nests, dtypes and optional columns of every kind, with up to six short episodes."""
-    observation_space = draw(observations or observation_spaces())
-    action_space = draw(actions or leaf_spaces())
+    observation_space = draw(observation_spaces() if observations is None else observations)
+    action_space = draw(leaf_spaces() if actions is None else actions)
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     lengths = np.array(draw(st.lists(st.integers(1, 5), min_size=1, max_size=6)), np.int64)
     steps, episodes = int(lengths.sum()), len(lengths)

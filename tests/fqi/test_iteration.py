@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from fqi import iteration
-from fqi.iteration import Scanner, Table, fitted_q_iteration
+from fqi import scan
+from fqi.iteration import fitted_q_iteration
 from fqi.log import Log
 from fqi.qfunctions.contract import QFunction
+from fqi.scan import Scanner, Table
 from fqi.transitions import transitions
 from fqi.values import VALUE_RULES, Value
 
@@ -174,7 +175,7 @@ def test_slices_of_the_scan_do_not_matter(monkeypatch):
     log = log.select(np.zeros(5, np.int64))  # 35 frames
     results = []
     for size in (1, 2, 3, 7, 35, 100):
-        monkeypatch.setattr(iteration, "SCAN", size)
+        monkeypatch.setattr(scan, "SCAN", size)
         q = Tabular(3, 2, (0.5, -0.5))
         done = run(log, q, rule="min")[-1]
         results.append(torch.cat([done.seen.logged, done.seen.next_values, done.next_targets]))
@@ -258,13 +259,13 @@ def test_the_mean_of_the_last_rounds_by_hand():
 @pytest.mark.parametrize("half", [1, 2, 5])
 def test_what_lay_before_a_break_can_be_handed_back(looks, half, monkeypatch):
     looks = dict(looks)
-    monkeypatch.setattr(iteration, "SCAN", looks.pop("size", 100))
+    monkeypatch.setattr(scan, "SCAN", looks.pop("size", 100))
     whole, broken = Tabular(3, 2, (0.1, -0.2)), Tabular(3, 2, (0.1, -0.2))
     expected = run(chain(), whole, rounds=range(1, 9), **looks)
     kept = []
     for number in range(1, half + 1):
         run(chain(), broken, rounds=range(number, number + 1), past=kept[1:], **looks)
-        kept.insert(0, iteration.log_values(broken, 7).clone())
+        kept.insert(0, scan.log_values(broken, 7).clone())
     rest = run(chain(), broken, rounds=range(half + 1, 9), past=kept[1:], **looks)
     for before, after in zip(expected[half:], rest, strict=True):
         assert torch.equal(before.targets, after.targets)

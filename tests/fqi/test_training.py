@@ -161,7 +161,8 @@ def test_another_log_is_refused(whole):
 @pytest.mark.parametrize("flags", [
     {"start": "cold"}, {"patience": 1, "checks": 4, "holdout": 0.2}, {"n_step": 3}, {"target": "max"}, {"batch": 31},
     {"average": 3}, {"target": "double-previous"}, {"target": "mixture", "seeds": 2},
-    {"average": 2, "target": "double"},
+    {"average": 2, "target": "double"}, {"n_step": 3, "n_step_rule": "cut", "seeds": 2},
+    {"n_step": 4, "trace_decay": 0.7},
     {"regressor": "table-free"},
 ])  # fmt: skip
 def test_other_settings_resume_exactly_too(flags, tmp_path):
@@ -224,6 +225,7 @@ def test_held_out_rows_are_a_share_drawn_from_the_runs_seed():
 @pytest.mark.parametrize(
     ("log", "flags", "message"),
     [
+        (LOG, {"n_step": 2, "n_step_rule": "importance"}, "propensities, and this log has none; give n-step-rule cut"),
         (
             log_of(([1.0], "terminated")),
             {"patience": 1},

@@ -1,0 +1,129 @@
+"""What a frozen Q says of a whole log, gathered for the rows."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fqi.qfunctions.contract import QFunction
+from fqi.targets import masked_max
+from fqi.transitions import Transitions
+from fqi.values import Value
+
+SCAN = 65536  # frames valued at once
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows as tensors on the device and in the precision of the regressor."""
+
+    frame: torch.Tensor  # [B], ascending
+    action: torch.Tensor  # [B]
+    returns: torch.Tensor  # [B]
+    discounts: torch.Tensor  # [B]
+    next_frame: torch.Tensor  # [B]
+    mask: torch.Tensor | None  # [F, A] legal actions
+    frames: int  # F
+
+    @classmethod
+    def of(cls, rows: Transitions, like: torch.Tensor) -> Table:
+        def tensor(array: Any, dtype: torch.dtype) -> torch.Tensor:
+            return torch.as_tensor(array).to(device=like.device, dtype=dtype)
+
+        log = rows.log
+        return cls(
+            frame=tensor(rows.frame, torch.int64),
+            action=tensor(rows.action, torch.int64),
+            returns=tensor(rows.returns, like.dtype),
+            discounts=tensor(rows.discount, like.dtype),
+            next_frame=tensor(rows.next_frame, torch.int64),
+            mask=None if log.action_mask is None else tensor(log.action_mask.copy(), torch.bool),
+            frames=log.steps + log.episodes,
+        )
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a frozen Q says of the whole log."""
+
+    logged: torch.Tensor  # [P, B] Q(frame, action) of every row
+    next_values: torch.Tensor  # [P, B] V(next frame) of every row
+    greedy: torch.Tensor | None  # [P, B] the greedy policy's probability of the logged action, where asked for
+
+
+class Scanner:
+    """Values every frame of the log once a round, in large slices, and gathers what the rows need."""
+
+    def __init__(
+        self,
+        table: Table,
+        q: QFunction,
+        value: Value,
+        bound: tuple[float, float] = (-math.inf, math.inf),
+        past: Sequence[torch.Tensor] = (),
+        asks_greedy: bool = False,
+    ) -> None:
+        self.table, self.q, self.value, self.bound = table, q, value, bound
+        self.asks_greedy = asks_greedy
+        self.past = deque(
+            past[: value.rounds - 1], maxlen=value.rounds - 1
+        )  # [P, F, A] of earlier rounds, the newest first
+
+    def __call__(self, number: int) -> Scan:
+        """What the Q of this round says."""
+        table, q = self.table, self.q
+        like = q.log_values(0, 1)
+        logged = like.new_empty(q.heads, len(table.frame))  # [P, B]
+        values = like.new_empty(q.heads, table.frames)  # [P, F]
+        keep = self.past.maxlen and number > 0  # before the first round there is nothing worth looking back at
+        whole = like.new_empty(q.heads, table.frames, q.actions) if keep else None
+        greedy = torch.empty_like(logged) if self.asks_greedy else None
+        for start, stop in slices(table.frames):
+            part = q.log_values(start, stop)  # [P, b, A]
+            if whole is not None:
+                whole[:, start:stop] = part
+            lo, hi = (int(i) for i in torch.searchsorted(table.frame, torch.tensor([start, stop], device=like.device)))
+            logged[:, lo:hi] = part[:, table.frame[lo:hi] - start, table.action[lo:hi]]  # [P, hi - lo]
+            allowed = both(q.log_support(start, stop), None if table.mask is None else table.mask[start:stop])
+            recent = [part, *(earlier[:, start:stop] for earlier in self.past)]
+            values[:, start:stop] = self.value(recent, allowed, number)
+            if greedy is not None:
+                chances = greedy_chances(part, allowed, self.value.members)
+                greedy[:, lo:hi] = chances[:, table.frame[lo:hi] - start, table.action[lo:hi]]
+        if whole is not None:
+            self.past.appendleft(whole)
+        return Scan(logged, values.clamp_(*self.bound)[:, table.next_frame], greedy)
+
+
+def greedy_chances(values: torch.Tensor, allowed: torch.Tensor | None, members: int) -> torch.Tensor:
+    """[P, B, A] how likely the greedy policy of a head's member is to take each action: the best by the mean over its
+    heads, or any of those that are equally good."""
+    P, B, A = values.shape
+    mean = values.reshape(members, -1, B, A).mean(1)  # [M, B, A]
+    best = mean == masked_max(mean, allowed).unsqueeze(-1)
+    best = best if allowed is None else best & allowed
+    chances = best.to(values.dtype) / best.sum(-1, keepdim=True).clamp_min(1)
+    return chances.repeat_interleave(P // members, 0)
+
+
+def slices(frames: int) -> Iterator[tuple[int, int]]:
+    """Where each part of the log begins and ends that is valued at once."""
+    for start in range(0, frames, SCAN):
+        yield start, min(start + SCAN, frames)
+
+
+def log_values(q: QFunction, frames: int) -> torch.Tensor:
+    """[P, F, A] what Q says of every frame of the log, bit for bit as a scan sees it."""
+    return torch.cat([q.log_values(start, stop) for start, stop in slices(frames)], 1)
+
+
+def both(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:
+    """[B, A] the actions that both allow; None allows every one."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first & second
