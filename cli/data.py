@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from fqi.cli import data_check
+from fqi.cli.data_check import LogArgument
 from fqi.cli.shared import LOGS, Json, counted, newest, show
 
-app = typer.Typer(help="Look at logs: what is inside, and what is wrong with them.", no_args_is_help=True)
-LogArgument = Annotated[
-    str | None,
-    typer.Argument(help="A log: a file, a Minari folder or minari:ID. \\[default: logs/latest]", show_default=False),
-]
+app = typer.Typer(help="Look at logs: what is inside, what is wrong with them, and mending it.", no_args_is_help=True)
+app.command("check")(data_check.check)
+app.command("repair")(data_check.repair)
 
 
 @app.command("info")
@@ -29,21 +29,6 @@ def info(log: LogArgument = None, json: Json = False) -> None:
     if description["actions"]["kind"] == "discrete":  # Q has one output per action
         lines.append(f"next: fqi train {shlex.quote(reference)} --iterations 100")
     show({"log": reference, **description}, json, lines)
-
-
-@app.command("check")
-def check(log: LogArgument = None, json: Json = False) -> None:
-    """Every invariant, with row numbers; exit code 1 when something is wrong."""
-    from fqi.datasets.check import check as doctor
-
-    reference = str(newest(LOGS, "log", "fqi collect")) if log is None else log
-    findings = doctor(reference)
-    errors = sum(f.severity == "error" for f in findings)
-    verdict = f"log {reference}: {counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}"
-    result = {"log": reference, "ok": errors == 0, "findings": [f.to_json() for f in findings]}
-    show(result, json, [*(str(f) for f in findings), verdict])
-    if errors:
-        raise typer.Exit(1)
 
 
 _ROWS = 10  # of a table; the rest is counted, and --json has them all

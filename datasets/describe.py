@@ -145,10 +145,10 @@ def _behaviours(log: Log) -> list[dict[str, Any]]:
 def _coverage(log: Log) -> dict[str, Any]:
     """How much of the state space was visited, and with which actions."""
     space = log.observation_space
-    states = _state_count(space)
+    states = state_count(space)
     actions = int(log.action_space.n) if isinstance(log.action_space, gym.spaces.Discrete) else None
     if states is not None and actions is not None and states * actions <= _STATES:
-        state = _state_index(log.observations, space)[log.frame_of_step]
+        state = state_index(log.observations, space)[log.frame_of_step]
         pairs = np.bincount(state * actions + log.actions - int(log.action_space.start), minlength=states * actions)  # type: ignore[attr-defined]
         seen = pairs.reshape(states, actions)
         return {
@@ -175,7 +175,7 @@ def _coverage(log: Log) -> dict[str, Any]:
     }
 
 
-def _state_count(space: gym.Space[Any]) -> int | None:
+def state_count(space: gym.Space[Any]) -> int | None:
     """How many observations there can be, if they can be counted."""
     counts = []
     for leaf in leaf_spaces(space).values():
@@ -190,7 +190,7 @@ def _state_count(space: gym.Space[Any]) -> int | None:
     return math.prod(counts)
 
 
-def _state_index(observations: Any, space: gym.Space[Any]) -> Array:
+def state_index(observations: Any, space: gym.Space[Any]) -> Array:
     """[F] the number of each frame's observation among all that there can be."""
     index: Any = np.int64(0)
     for leaf, array in zip(leaf_spaces(space).values(), leaves(observations).values(), strict=True):

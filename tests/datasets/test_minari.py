@@ -225,7 +225,7 @@ def test_an_end_inside_an_episode_is_refused_and_found_by_the_doctor(minari: Any
     with pytest.raises(UserError, match="terminations: row 4: expected no end inside an episode"):
         ours.read_minari("minari:aa/ends-v0")
     found = {(f.name, f.column, f.rows) for f in check("minari:aa/ends-v0") if f.severity == "error"}
-    assert found == {("invariant", "terminations", (4,)), ("not finite", "observations", (2,))}
+    assert found == {("end inside an episode", "terminations", (4,)), ("not finite", "observations", (2,))}
 
 
 def test_an_episode_of_the_wrong_length_is_named(minari: Any) -> None:
