@@ -8,13 +8,14 @@ from pathlib import Path
 from fqi.datasets import store
 from fqi.datasets.columns import Columns
 from fqi.datasets.format import Format
-from fqi.datasets.formats import minari
+from fqi.datasets.formats import minari, table
 from fqi.datasets.journal import SUFFIX, journal_path
 from fqi.errors import UserError
 from fqi.log import Log
 
 FORMATS: tuple[Format, ...] = (
     minari.FORMAT,
+    table.FORMAT,
     store.FORMAT,  # last: it takes every file
 )
 
@@ -36,14 +37,21 @@ def load_columns(reference: str | Path) -> Columns:
 
 
 def save_log(log: Log, reference: str | Path) -> None:
-    """Write the log in the format that the name asks for: `minari:ID`, or a file that ends in .h5."""
-    name = str(reference)
-    if name.startswith(minari.PREFIX):
-        minari.write_minari(log, name)
-        return
-    if Path(name).suffix != store.SUFFIX:
-        raise UserError(f"{name}: expected a file that ends in {store.SUFFIX}, or minari:ID")
-    store.write_log(log, name)
+    """Write the log in the format that the name asks for: `minari:ID`, a table, or a file that ends in .h5."""
+    form = writable(str(reference))
+    assert form.write is not None
+    form.write(log, str(reference))
+
+
+def writable(name: str) -> Format:
+    """The format that a name asks for."""
+    found = next((form for form in FORMATS if form.write is not None and form.writes and form.writes(name)), None)
+    if found is None:
+        examples = ", ".join(form.example for form in FORMATS if form.write is not None)
+        raise UserError(
+            f"{name}: expected a name that says what to write ({examples}), such as a file that ends in {store.SUFFIX}"
+        )
+    return found
 
 
 def resolve(reference: str | Path) -> tuple[str, Format]:
@@ -57,7 +65,7 @@ def resolve(reference: str | Path) -> tuple[str, Format]:
         if found is None:
             raise UserError(f"{name}: no log in {path.parent}{os.sep} yet; make one with `fqi collect`")
         name = str(found)
-    elif not path.exists():
+    elif not path.exists() and not (table.accepts(name) and table.Named.of(name).schema):
         if path.suffix == SUFFIX or not journal_path(path).exists():
             raise UserError(f"{name}: no such log; make one with `fqi collect --out {name}`{_near(path)}")
     elif path.is_file() and path.suffix == SUFFIX:

@@ -15,7 +15,7 @@ from fqi.files import point
 from tests.datasets.helpers import assert_same, small_log
 from tests.datasets.test_journal import write
 
-NAMES = {"fqi": "log.h5", "minari": "minari:fqi/log-v0"}
+NAMES = {"fqi": "log.h5", "minari": "minari:fqi/log-v0", "table": "log.csv"}
 
 
 @pytest.fixture(autouse=True)
@@ -72,4 +72,4 @@ def test_what_is_not_there_is_said_with_the_next_step(folder: Path) -> None:
     with pytest.raises(UserError, match="no Minari dataset"):
         load_log(folder)
     with pytest.raises(UserError, match=r"ends in \.h5"):
-        save_log(small_log(), "log.csv")
+        save_log(small_log(), "log.txt")
