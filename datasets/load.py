@@ -8,13 +8,14 @@ from pathlib import Path
 from fqi.datasets import store
 from fqi.datasets.columns import Columns
 from fqi.datasets.format import Format
-from fqi.datasets.formats import minari
+from fqi.datasets.formats import minari, npz
 from fqi.datasets.journal import SUFFIX, journal_path
 from fqi.errors import UserError
 from fqi.log import Log
 
 FORMATS: tuple[Format, ...] = (
     minari.FORMAT,
+    npz.FORMAT,
     store.FORMAT,  # last: it takes every file
 )
 
@@ -36,20 +37,30 @@ def load_columns(reference: str | Path) -> Columns:
 
 
 def save_log(log: Log, reference: str | Path) -> None:
-    """Write the log in the format that the name asks for: `minari:ID`, or a file that ends in .h5."""
-    name = str(reference)
-    if name.startswith(minari.PREFIX):
-        minari.write_minari(log, name)
-        return
-    if Path(name).suffix != store.SUFFIX:
-        raise UserError(f"{name}: expected a file that ends in {store.SUFFIX}, or minari:ID")
-    store.write_log(log, name)
+    """Write the log in the format that the name asks for, such as `minari:ID` or a file that ends in .h5."""
+    form = writable(str(reference))
+    assert form.write is not None
+    form.write(log, str(reference))
+
+
+def writable(name: str) -> Format:
+    """The format that a name asks for."""
+    found = next((form for form in FORMATS if form.write is not None and form.writes and form.writes(name)), None)
+    if found is None:
+        examples = ", ".join(form.example for form in FORMATS if form.write is not None)
+        raise UserError(
+            f"{name}: expected a name that says what to write ({examples}), such as a file that ends in {store.SUFFIX}"
+        )
+    return found
 
 
 def resolve(reference: str | Path) -> tuple[str, Format]:
     """What the name means and in which format it lies; one sentence if there is nothing."""
     name = str(reference)
     path = Path(name)
+    for form in FORMATS:
+        if form.claims is not None and form.claims(name):
+            return name, form
     if name.startswith(minari.PREFIX):
         minari.dataset_id(name)
     elif path.name == LATEST:

@@ -131,4 +131,4 @@ def _accepts(reference: str) -> bool:
     return path.is_file() or journal.journal_path(path).is_file()
 
 
-FORMAT = Format("fqi", "FILE.h5", _accepts, read_log, read_columns, write_log)
+FORMAT = Format("fqi", "FILE.h5", _accepts, read_log, read_columns, write_log, lambda name: Path(name).suffix == SUFFIX)

@@ -576,4 +576,8 @@ def _write(log: Log, reference: str) -> None:
     write_minari(log, reference)
 
 
-FORMAT = Format("minari", "minari:NAMESPACE/NAME-vN", accepts, read_minari, read_minari_columns, _write)
+def _asks(name: str) -> bool:
+    return name.startswith(PREFIX)
+
+
+FORMAT = Format("minari", "minari:NAMESPACE/NAME-vN", accepts, read_minari, read_minari_columns, _write, _asks)
