@@ -21,3 +21,4 @@ class Format:
     write: Callable[[Log, str], None] | None = None
     writes: Callable[[str], bool] | None = None  # whether a name asks for this format to be written
     lost: Callable[[Log, str], list[str]] | None = None  # what of a log it cannot hold; None: it holds everything
+    claims: Callable[[str], bool] | None = None  # whether the name alone says so, whatever lies there

@@ -8,13 +8,14 @@ from pathlib import Path
 from fqi.datasets import store
 from fqi.datasets.columns import Columns
 from fqi.datasets.format import Format
-from fqi.datasets.formats import minari, table
+from fqi.datasets.formats import minari, npz, table
 from fqi.datasets.journal import SUFFIX, journal_path
 from fqi.errors import UserError
 from fqi.log import Log
 
 FORMATS: tuple[Format, ...] = (
     minari.FORMAT,
+    npz.FORMAT,
     table.FORMAT,
     store.FORMAT,  # last: it takes every file
 )
@@ -37,7 +38,7 @@ def load_columns(reference: str | Path) -> Columns:
 
 
 def save_log(log: Log, reference: str | Path) -> None:
-    """Write the log in the format that the name asks for: `minari:ID`, a table, or a file that ends in .h5."""
+    """Write the log in the format that the name asks for, such as `minari:ID` or a file that ends in .h5."""
     form = writable(str(reference))
     assert form.write is not None
     form.write(log, str(reference))
@@ -58,6 +59,9 @@ def resolve(reference: str | Path) -> tuple[str, Format]:
     """What the name means and in which format it lies; one sentence if there is nothing."""
     name = str(reference)
     path = Path(name)
+    for form in FORMATS:
+        if form.claims is not None and form.claims(name):
+            return name, form
     if name.startswith(minari.PREFIX):
         minari.dataset_id(name)
     elif path.name == LATEST:
