@@ -14,6 +14,7 @@ from fqi import encoding
 from fqi.errors import UserError
 from fqi.nest import Nest, rows
 from fqi.networks.adam import Adam
+from fqi.networks.alignment import ALIGN
 from fqi.networks.convolutions import Convolutions, image_stack
 from fqi.networks.convolutions import parameters as convolution_parameters
 from fqi.networks.perceptrons import Perceptrons, parameters
@@ -79,6 +80,15 @@ class Population:
         """[P, B, O] for features [P, B, D] or [B, D], in slices."""
         pieces = torch.split(features, PIECE_OF_IMAGES if self.stack else PIECE, dim=-2)
         return torch.cat([self.forward(piece)[-1] for piece in pieces], 1)
+
+    def each(self, features: torch.Tensor) -> torch.Tensor:
+        """[P, O] for one row of features for each network [P, D], whose bits do not depend on how many there are."""
+        if self.stack:
+            parts = [self.member(p).forward(row[None])[-1][0] for p, row in enumerate(features)]
+            return torch.cat(parts)
+        padded = features.new_zeros(len(features), ALIGN, features.shape[1])
+        padded[:, 0] = features
+        return self.forward(padded)[-1][:, 0]
 
     def over(self, flat: torch.Tensor) -> Perceptrons | Convolutions:
         """Networks of the same architecture with other parameters [P, n]."""
