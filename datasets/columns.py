@@ -19,7 +19,7 @@ from fqi.nest import Array, leaf_spaces, leaves, unflatten
 Per = Literal["frame", "step", "episode"]
 
 REQUIRED = ("actions", "rewards", "terminations", "truncations", "lengths")
-OPTIONAL = ("propensity", "behaviour", "action_mask", "seeds", "origin")
+OPTIONAL = ("propensity", "behaviour", "label", "action_mask", "seeds", "origin")
 _PER: dict[str, Per] = {"action_mask": "frame", "lengths": "episode", "seeds": "episode", "origin": "episode"}
 
 

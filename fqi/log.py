@@ -47,6 +47,7 @@ class Log:
     propensity: Array | None = None  # [N] float64: probability with which the behaviour took the logged action
     behaviour: Array | None = None  # [N] int32: which of `behaviours` acted
     behaviours: tuple[str, ...] = ()
+    label: Array | None = None  # [N, *action] the action that an expert, asked for this step's frame, would have taken
     action_mask: Array | None = None  # [F, A] bool: which actions were legal in each frame
     seeds: Array | None = None  # [M] int64: reset seed of each episode, -1 where unknown
     origin: Array | None = None  # [M, 2] int64: the slot and the tick at which collection began each episode
@@ -120,6 +121,7 @@ class Log:
             propensity=some(self.propensity, steps),
             behaviour=some(self.behaviour, steps),
             behaviours=self.behaviours,
+            label=some(self.label, steps),
             action_mask=some(self.action_mask, frames),
             seeds=some(self.seeds, episodes),
             origin=some(self.origin, episodes),
@@ -192,8 +194,9 @@ def _shape_violations(log: Log) -> Iterator[Violation]:
             yield wrong(name, f"shape {expected} (one frame more than steps in every episode)", array.shape)
         elif array.dtype != space.dtype:
             yield wrong(name, f"dtype {space.dtype} of {space}", array.dtype)
-    if log.actions.shape != (steps, *(log.action_space.shape or ())):
-        yield wrong("actions", f"shape {(steps, *(log.action_space.shape or ()))}", log.actions.shape)
+    for name, chosen in _chosen(log).items():
+        if chosen.shape != (steps, *(log.action_space.shape or ())):
+            yield wrong(name, f"shape {(steps, *(log.action_space.shape or ()))}", chosen.shape)
     columns: list[tuple[str, str, int]] = [("rewards", "f", steps), ("terminations", "b", steps)]
     columns += [("truncations", "b", steps), ("propensity", "f", steps), ("behaviour", "i", steps)]
     columns += [("seeds", "i", episodes)]
@@ -243,7 +246,8 @@ def _value_violations(log: Log) -> Iterator[Violation]:
             name, array = f"observations/{path}".rstrip("/"), leaves(log.observations)[path]
             yield from _outside(name, array, *bounds, f"integers from {bounds[0]} to {bounds[1]}")
     yield from _nonfinite("rewards", log.rewards)
-    yield from _action_violations(log)
+    for name, chosen in _chosen(log).items():
+        yield from _action_violations(log, name, chosen)
     if log.propensity is not None:
         density = isinstance(log.action_space, gym.spaces.Box)  # which may exceed 1
         low, high = np.nextafter(0, 1, dtype=log.propensity.dtype), np.finfo(log.propensity.dtype).max
@@ -282,23 +286,28 @@ def _integer_bounds(space: gym.Space[Any]) -> tuple[Any, Any] | None:
     return None
 
 
-def _action_violations(log: Log) -> Iterator[Violation]:
-    space, actions = log.action_space, log.actions
+def _chosen(log: Log) -> dict[str, Array]:
+    """The columns that hold actions."""
+    return {"actions": log.actions} | ({} if log.label is None else {"label": log.label})
+
+
+def _action_violations(log: Log, name: str, actions: Array) -> Iterator[Violation]:
+    space = log.action_space
     bounds = _integer_bounds(space)
     if bounds is not None:
         low, high = bounds
         if actions.dtype.kind not in "iu":
-            yield Violation("actions", np.zeros(1, np.int64), 1, f"integers of {space}", str(actions.dtype))
+            yield Violation(name, np.zeros(1, np.int64), 1, f"integers of {space}", str(actions.dtype))
             return
-        unknown = list(_outside("actions", actions, low, high, f"integers from {low} to {high}"))
+        unknown = list(_outside(name, actions, low, high, f"integers from {low} to {high}"))
         yield from unknown
         if log.action_mask is not None and not unknown:
             legal = log.action_mask[log.frame_of_step, actions - low]
-            yield from _violation("actions", ~legal, "an action that the mask allows", actions)
+            yield from _violation(name, ~legal, "an action that the mask allows", actions)
     elif isinstance(space, gym.spaces.Box):
         flat = actions.reshape(len(actions), space.low.size)
-        yield from _nonfinite("actions", actions)
+        yield from _nonfinite(name, actions)
         outside = np.asarray(((flat < space.low.reshape(-1)) | (flat > space.high.reshape(-1))).any(axis=1))
         if outside.any():  # infinity was named above
             outside &= np.isfinite(flat).all(axis=1)
-        yield from _violation("actions", outside, f"values inside {space}", actions)
+        yield from _violation(name, outside, f"values inside {space}", actions)

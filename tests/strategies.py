@@ -107,12 +107,18 @@ def logs(
         propensity=generator.uniform(0.1, 2 if density else 1, steps) if draw(st.booleans()) else None,
         behaviour=generator.integers(0, len(behaviours), steps).astype(np.int32) if with_behaviour else None,
         behaviours=behaviours if with_behaviour else (),
+        label=_labels(action_space, taken, generator) if draw(st.booleans()) else None,
         action_mask=_mask(action_space, taken, lengths, generator) if draw(st.booleans()) else None,
         origin=generator.integers(0, 1000, (episodes, 2)) if draw(st.booleans()) else None,
         seeds=generator.integers(0, 2**62, episodes) if draw(st.booleans()) else None,
         environment=draw(st.sampled_from([None, {"id": "CartPole-v1", "kwargs": {}, "max_episode_steps": 500}])),
         provenance=draw(st.sampled_from([{}, {"by": "Zoë", "share": 0.1, "list": [1, None, {"x": True}]}])),
     )
+
+
+def _labels(space: gym.Space[Any], actions: Array, generator: np.random.Generator) -> Array:
+    """Actions in another order than taken, except Discrete ones: a mask may forbid all others."""
+    return actions.copy() if isinstance(space, gym.spaces.Discrete) else generator.permutation(actions)
 
 
 def _mask(space: gym.Space[Any], actions: Array, lengths: Array, generator: np.random.Generator) -> Array | None:

@@ -30,7 +30,7 @@ from fqi.nest import Array, Nest, leaf_spaces, leaves
 PREFIX = "minari:"
 _ID = re.compile(r"(?:[-_A-Za-z0-9][-_A-Za-z0-9/]*[-_A-Za-z0-9]+/)?[-_A-Za-z0-9]+?-v\d+")  # Minari's own rule
 _DATA = "main_data.hdf5"
-_EXTRA = ("propensity", "behaviour")  # what a log has per step and Minari knows only as infos
+_EXTRA = ("propensity", "behaviour", "label")  # what a log has per step and Minari knows only as infos
 _ORIGIN = "fqi_origin"  # attribute of an episode
 _OLD_SPEC = ('"order_enforce": true,', '"apply_api_compatibility": false,', '"autoreset": false, ')
 
@@ -511,6 +511,8 @@ def _buffers(log: Log) -> Iterator[Any]:
             infos["propensity"] = np.concatenate([np.full(1, np.nan, log.propensity.dtype), log.propensity[step]])
         if log.behaviour is not None:
             infos["behaviour"] = np.concatenate([np.full(1, -1, log.behaviour.dtype), log.behaviour[step]])
+        if log.label is not None:  # an info before the first step stands for nothing: it is the first one again
+            infos["label"] = np.concatenate([log.label[step][:1], log.label[step]])
         if log.action_mask is not None:
             infos["action_mask"] = log.action_mask[frame]
         seed = -1 if log.seeds is None else int(log.seeds[episode])

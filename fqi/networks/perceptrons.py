@@ -23,9 +23,9 @@ def parameters(sizes: Sequence[int]) -> int:
 class Perceptrons:
     """Perceptrons of these layer sizes whose parameters are the rows of `flat` [P, n]; hidden layers are rectified."""
 
-    def __init__(self, sizes: Sequence[int], flat: torch.Tensor) -> None:
+    def __init__(self, sizes: Sequence[int], flat: torch.Tensor, gradient: torch.Tensor | None = None) -> None:
         self.sizes, self.flat = tuple(sizes), flat
-        self.gradient = torch.zeros_like(flat)  # [P, n] what `backward` leaves
+        self.gradient = torch.zeros_like(flat) if gradient is None else gradient  # [P, n] what `backward` leaves
         self.layers, self.layer_gradients = self._views(flat), self._views(self.gradient)
 
     def _views(self, flat: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -57,8 +57,10 @@ class Perceptrons:
                 activations[-1].relu_()
         return activations
 
-    def backward(self, activations: list[torch.Tensor], slope: torch.Tensor) -> None:
-        """The gradient of a loss whose slope with regard to the outputs is [P, B, O]; replaces what was there."""
+    def backward(self, activations: list[torch.Tensor], slope: torch.Tensor) -> torch.Tensor:
+        """The gradient of a loss whose slope with regard to the outputs is [P, B, O]; replaces what was there.
+
+        Returns the slope with regard to the first layer before it is rectified."""
         for layer in range(len(self.layers) - 1, -1, -1):
             weight_gradient, bias_gradient = self.layer_gradients[layer]
             torch.bmm(slope.transpose(1, 2), activations[layer], out=weight_gradient)
@@ -66,3 +68,4 @@ class Perceptrons:
             if layer:
                 slope = torch.bmm(slope, self.layers[layer][0])
                 slope = torch.ops.aten.threshold_backward(slope, activations[layer], 0)
+        return slope

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 
 from fqi import encoding
 from fqi.errors import UserError
-from fqi.nest import Nest
+from fqi.nest import Nest, rows
 from fqi.networks.adam import Adam
+from fqi.networks.alignment import ALIGN
+from fqi.networks.convolutions import Convolutions, image_stack
+from fqi.networks.convolutions import parameters as convolution_parameters
 from fqi.networks.perceptrons import Perceptrons, parameters
 from fqi.networks.standards import standards
 from fqi.qfunctions.contract import expect_tensors
 
 PIECE = 2048  # rows asked at once: hidden layers then fit the processor's cache
+PIECE_OF_IMAGES = 128
+BRIGHTEST = 255.0  # images are scaled to 0 to 1
 
 
 class Population:
@@ -32,25 +39,35 @@ class Population:
         device: torch.device | str = "cpu",
     ) -> None:
         self.space, self.device = observation_space, torch.device(device)
+        self.stack = image_stack(observation_space)  # the convolutions of images; None: frames are columns
         inputs, P = encoding.width(observation_space), len(seeds)
         self.sizes = (inputs, *[width] * depth, outputs)
-        self.flat, self.first, self.second = (
-            torch.zeros(P, parameters(self.sizes), device=self.device) for _ in range(3)
-        )
+        n = convolution_parameters(self.stack, self.sizes) if self.stack else parameters(self.sizes)
+        self.flat, self.first, self.second = (torch.zeros(P, n, device=self.device) for _ in range(3))
         self.count = torch.zeros(P, device=self.device)  # Adam's steps
-        self.centre = torch.zeros(P, 1, inputs, device=self.device)
-        self.spread = torch.ones(P, 1, inputs, device=self.device)
+        scales = 1 if self.stack else inputs
+        self.centre = torch.zeros(P, 1, scales, device=self.device)
+        self.spread = torch.full((P, 1, scales), BRIGHTEST if self.stack else 1.0, device=self.device)
         self.generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
-        self.network = Perceptrons(self.sizes, self.flat)
+        self.network = self.over(self.flat)
         self.network.initialise(self.generators)
         self.adam = Adam(self.flat, self.network.gradient, self.first, self.second, self.count)
 
     def encode(self, frames: Nest) -> torch.Tensor:
-        """[B, D] features of frames."""
+        """[B, D] features of frames: floats, but bytes where they are images."""
+        if self.stack:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a log's frames are read-only, and nothing here writes to them
+                return torch.from_numpy(np.asarray(frames).reshape(rows(frames), -1)).to(self.device)
         return torch.from_numpy(encoding.encode(frames, self.space)).to(self.device)
 
     def standardise(self, features: torch.Tensor) -> None:
-        """From now on bring features to the scale of these, [B, D] for all networks or [P, B, D]."""
+        """From now on bring features to the scale of these, [B, D] for all networks or [P, B, D].
+
+        Images have a scale of their own.
+        """
+        if self.stack:
+            return
         centre, spread = standards(features, self.space)
         self.centre.copy_(centre.expand_as(self.centre))
         self.spread.copy_(spread.expand_as(self.spread))
@@ -61,8 +78,21 @@ class Population:
 
     def outputs(self, features: torch.Tensor) -> torch.Tensor:
         """[P, B, O] for features [P, B, D] or [B, D], in slices."""
-        pieces = torch.split(features, PIECE, dim=-2)
+        pieces = torch.split(features, PIECE_OF_IMAGES if self.stack else PIECE, dim=-2)
         return torch.cat([self.forward(piece)[-1] for piece in pieces], 1)
+
+    def each(self, features: torch.Tensor) -> torch.Tensor:
+        """[P, O] for one row of features for each network [P, D], whose bits do not depend on how many there are."""
+        if self.stack:
+            parts = [self.member(p).forward(row[None])[-1][0] for p, row in enumerate(features)]
+            return torch.cat(parts)
+        padded = features.new_zeros(len(features), ALIGN, features.shape[1])
+        padded[:, 0] = features
+        return self.forward(padded)[-1][:, 0]
+
+    def over(self, flat: torch.Tensor) -> Perceptrons | Convolutions:
+        """Networks of the same architecture with other parameters [P, n]."""
+        return Convolutions(self.stack, self.sizes, flat) if self.stack else Perceptrons(self.sizes, flat)
 
     def learn(self, activations: list[torch.Tensor], slope: torch.Tensor, rate: float, clip: float) -> None:
         """One step of Adam, the loss having this slope [P, B, O] with regard to the outputs."""
@@ -73,11 +103,11 @@ class Population:
         """One of the networks, over the same memory."""
         one = object.__new__(Population)
         part = slice(index, index + 1)
-        one.space, one.device, one.sizes = self.space, self.device, self.sizes
+        one.space, one.device, one.sizes, one.stack = self.space, self.device, self.sizes, self.stack
         one.flat, one.first, one.second = self.flat[part], self.first[part], self.second[part]
         one.count, one.centre, one.spread = self.count[part], self.centre[part], self.spread[part]
         one.generators = self.generators[part]
-        one.network = Perceptrons(self.sizes, one.flat)
+        one.network = self.over(one.flat)
         one.adam = Adam(one.flat, one.network.gradient, one.first, one.second, one.count)
         return one
 

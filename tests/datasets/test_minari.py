@@ -157,6 +157,15 @@ def test_infos_follow_minaris_alignment(minari: Any) -> None:
     assert infos["behaviour"].tolist() == [-1, 0, 0, 0, 0, 0]
 
 
+def test_labels_travel_along(minari: Any) -> None:
+    log = small_log()
+    labelled = Log(**{**vars(log), "label": 1 - log.actions})
+    ours.write_minari(labelled, "minari:fqi/labels-v0")
+    assert_same(ours.read_minari("minari:fqi/labels-v0"), labelled)
+    infos = minari.load_dataset("fqi/labels-v0")[0].infos
+    assert infos["label"].tolist() == [labelled.label[0], *labelled.label[: log.lengths[0]]]
+
+
 def test_nothing_half_written_is_ever_seen(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise OSError("the disk is full")

@@ -38,7 +38,14 @@ def test_episodes_can_be_selected_in_any_order_and_twice():
     mask = np.ones((7, 2), np.bool_)
     mask[6] = False
     log = Log(
-        **changed(TWO, **extra, action_mask=mask, behaviour=np.arange(5, dtype=np.int32), behaviours=tuple("abcde"))
+        **changed(
+            TWO,
+            **extra,
+            label=np.array([1, 1, 0, 0, 1]),
+            action_mask=mask,
+            behaviour=np.arange(5, dtype=np.int32),
+            behaviours=tuple("abcde"),
+        )
     )
     part = log.select(np.array([1, 0, 1]))
     assert part.lengths.tolist() == [2, 3, 2]
@@ -48,6 +55,7 @@ def test_episodes_can_be_selected_in_any_order_and_twice():
     assert part.origin.tolist() == [[1, 3], [0, 0], [1, 3]]
     assert part.action_mask.all(1).tolist() == [True, True, False, True, True, True, True, True, True, False]
     assert part.behaviour.tolist() == [3, 4, 0, 1, 2, 3, 4]
+    assert part.label.tolist() == [0, 1, 1, 1, 0, 0, 1]
     assert part.propensity.tolist() == pytest.approx([0.4, 0.5, 0.1, 0.2, 0.3, 0.4, 0.5])
 
 
@@ -113,6 +121,8 @@ def spoilt(name, row, value):
         ({"behaviour": np.array([0, 0, 0, 0, 1]), "behaviours": ("a",)}, r"behaviour: row 4: expected an index into"),
         ({"action_mask": np.ones((7, 3), np.bool_)}, r"action_mask: .*bool \(7, 2\)"),
         ({"action_mask": np.zeros((7, 2), np.bool_)}, r"actions: 5 rows .*an action that the mask allows"),
+        ({"label": np.zeros(4, np.int64)}, r"label: .*\(5,\), found \(4,\)"),
+        ({"label": np.array([0, 1, 2, 0, 0])}, r"label: row 2: expected integers from 0 to 1, found 2"),
         ({"seeds": np.zeros(3, np.int64)}, r"seeds: .*\(2,\)"),
         ({"origin": np.zeros((2, 3), np.int64)}, r"origin: .*\(2, 2\)"),
     ],

@@ -1,0 +1,154 @@
+"""P convolutional networks over flat parameters, forward and backward: what perceptrons are for columns, for images.
+
+Images come as flat columns in the order in which a frame holds them. Each head's convolutions are calls of their own,
+so that its numbers do not depend on which others stand beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from fqi.networks.alignment import aligned
+from fqi.networks.perceptrons import Perceptrons
+from fqi.networks.perceptrons import parameters as dense_parameters
+
+Layer = tuple[int, int, int]  # channels, size of the square kernel, stride
+
+# By the least side of an image that they are for: the network of the Nature paper, and smaller ones.
+_STACKS: tuple[tuple[int, tuple[Layer, ...]], ...] = (
+    (36, ((32, 8, 4), (64, 4, 2), (64, 3, 1))),
+    (16, ((32, 4, 2), (64, 3, 2))),
+    (5, ((32, 3, 1), (64, 3, 1))),
+)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The convolutions that images of one shape go through before the dense layers."""
+
+    channels: int
+    height: int
+    width: int
+    channels_first: bool
+    layers: tuple[Layer, ...]
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """Channels, height and width of the image and of what each layer makes of it."""
+        found = [(self.channels, self.height, self.width)]
+        for channels, kernel, stride in self.layers:
+            _, height, width = found[-1]
+            found.append((channels, (height - kernel) // stride + 1, (width - kernel) // stride + 1))
+        return found
+
+    @property
+    def kernels(self) -> list[tuple[int, int, int, int]]:
+        """The shape [out, in, k, k] of each layer's weights."""
+        return [(c, into[0], k, k) for (c, k, _), into in zip(self.layers, self.shapes, strict=False)]
+
+    @property
+    def features(self) -> int:
+        """Numbers that the last layer leaves."""
+        return math.prod(self.shapes[-1])
+
+
+def image_stack(space: gym.Space[Any]) -> Stack | None:
+    """The convolutions for observations that are images, bytes in three dimensions; None where they are not, or are too
+    small."""
+    if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3:
+        return None
+    first = space.shape[0] < space.shape[2]  # the channels are fewer than the pixels of a side
+    channels, height, width = space.shape if first else (space.shape[2], *space.shape[:2])
+    for least, layers in _STACKS:
+        if min(height, width) >= least:
+            return Stack(int(channels), int(height), int(width), first, layers)
+    return None
+
+
+def parameters(stack: Stack, sizes: Sequence[int]) -> int:
+    """n, the flat parameters of the convolutions and of the dense layers behind them, in whole cache lines."""
+    return _convolution_parameters(stack) + dense_parameters((stack.features, *sizes[1:]))
+
+
+def _convolution_parameters(stack: Stack) -> int:
+    return aligned(sum(math.prod(shape) + shape[0] for shape in stack.kernels))
+
+
+class Convolutions:
+    """Networks whose parameters are the rows of `flat` [P, n]; `sizes` are the input columns, the dense layers behind
+    the convolutions, and the outputs. Hidden layers are rectified."""
+
+    def __init__(self, stack: Stack, sizes: Sequence[int], flat: torch.Tensor) -> None:
+        self.stack, self.sizes, self.flat = stack, tuple(sizes), flat
+        self.gradient = torch.zeros_like(flat)  # [P, n] what `backward` leaves
+        dense = (slice(None), slice(_convolution_parameters(stack), None))
+        self._dense = Perceptrons((stack.features, *sizes[1:]), flat[dense], self.gradient[dense])
+        self._kernels, self._kernel_gradients = self._views(flat), self._views(self.gradient)
+        self.layers = [*self._kernels, *self._dense.layers]
+
+    def _views(self, flat: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Weights [P, out, in, k, k] and biases [P, out] of each convolution, as views of the flat parameters."""
+        views, at = [], 0
+        for shape in self.stack.kernels:
+            weight = flat[:, at : at + math.prod(shape)].view(len(flat), *shape)
+            at += math.prod(shape) + shape[0]
+            views.append((weight, flat[:, at - shape[0] : at]))
+        return views
+
+    def initialise(self, generators: Sequence[torch.Generator]) -> None:
+        """Hidden layers uniform in ±1/sqrt(in), drawn head by head; the output layer at zero."""
+        for head, generator in enumerate(generators):
+            for weight, bias in self._kernels:
+                bound = 1 / math.sqrt(math.prod(weight.shape[2:]))
+                weight[head].uniform_(-bound, bound, generator=generator)
+                bias[head].uniform_(-bound, bound, generator=generator)
+        self._dense.initialise(generators)
+
+    def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
+        """Inputs [P, B, D], the activations of each hidden layer, and the outputs [P, B, O]."""
+        maps = [self._images(inputs)]  # [P, B, channels, height, width] each
+        for (weight, bias), (_, _, stride) in zip(self._kernels, self.stack.layers, strict=True):
+            heads = zip(maps[-1], weight, bias, strict=True)
+            maps.append(torch.stack([torch.conv2d(x, w, b, stride) for x, w, b in heads]).relu_())
+        return [inputs, *maps[1:], *self._dense.forward(maps[-1].flatten(2))[1:]]
+
+    def _images(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[P, B, channels, height, width] of columns [P, B, D]."""
+        stack = self.stack
+        if stack.channels_first:
+            return inputs.view(*inputs.shape[:2], stack.channels, stack.height, stack.width)
+        return inputs.view(*inputs.shape[:2], stack.height, stack.width, stack.channels).movedim(4, 2)
+
+    def backward(self, activations: list[torch.Tensor], slope: torch.Tensor) -> None:
+        """The gradient of a loss whose slope with regard to the outputs is [P, B, O]; replaces what was there."""
+        maps = [self._images(activations[0]), *activations[1 : len(self._kernels) + 1]]
+        dense = [maps[-1].flatten(2), *activations[len(maps) :]]
+        slope = torch.bmm(self._dense.backward(dense, slope), self._dense.layers[0][0])
+        slope = slope.view_as(maps[-1])
+        for layer in range(len(self._kernels) - 1, -1, -1):
+            slope = torch.ops.aten.threshold_backward(slope, maps[layer + 1], 0)
+            heads = range(len(slope))
+            further = [self._convolution_backward(layer, head, slope[head], maps[layer][head]) for head in heads]
+            if layer:
+                slope = torch.stack(further)
+
+    def _convolution_backward(self, layer: int, head: int, slope: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """One head's gradient in one layer; returns the slope with regard to the layer's inputs, where one comes
+        before it."""
+        (weight, bias), (weight_gradient, bias_gradient) = self._kernels[layer], self._kernel_gradients[layer]
+        stride = self.stack.layers[layer][2]
+        further: torch.Tensor
+        further, by_weight, by_bias = torch.ops.aten.convolution_backward(
+            slope, inputs, weight[head], [len(bias[head])], [stride, stride], [0, 0], [1, 1], False, [0, 0], 1,
+            [layer > 0, True, True],
+        )  # fmt: skip
+        weight_gradient[head].copy_(by_weight)
+        bias_gradient[head].copy_(by_bias)
+        return further
