@@ -238,6 +238,6 @@ class _Watching:
         self.actor, self.names = actor, actor.names
         self.seen: list[Nest] = []
 
-    def act(self, frames: Nest, fresh: Array, draws: np.random.Generator) -> Acted:
+    def act(self, frames: Nest, fresh: Array, draws: np.random.Generator, legal: Array | None = None) -> Acted:
         self.seen.append(apply(np.copy, frames))
-        return self.actor.act(frames, fresh, draws)
+        return self.actor.act(frames, fresh, draws, legal)
