@@ -13,7 +13,7 @@ from fqi.cli.shared import LOGS, Json, counted, newest, progress, remember, say,
 from fqi.errors import Interrupted, UserError
 
 _POLICY = (
-    "Who acts: random, scripted:NAME, run:DIR\\[@ROUND], py:MODULE:CALLABLE or sb3:ALGO:ZIP, "
+    "Who acts: random, scripted:NAME, run:DIR\\[@ROUND], learned:FILE\\[@NUMBER], py:MODULE:CALLABLE or sb3:ALGO:ZIP, "
     "with ,epsilon=… and ,weight=… behind it where wanted. "
     "Several make a mixture (repeat --policy). \\[default: random]"
 )

@@ -95,3 +95,24 @@ _TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool,
 def base_types(field: dataclasses.Field[Any]) -> tuple[type, ...]:
     """The types in an annotation such as `int | None`."""
     return tuple(_TYPES[part.strip()] for part in str(field.type).split("|"))
+
+
+def parse(field: dataclasses.Field[Any], text: str, where: str) -> Any:
+    """The value that this text means for the field."""
+    name, kinds = f"{where}: {field.name.replace('_', '-')}", base_types(field)
+    if type(None) in kinds and text == "none":
+        return None
+    if bool in kinds:
+        if text not in ("true", "false"):
+            raise UserError(f"{name} must be true or false, found {text!r}")
+        return text == "true"
+    for kind in (int, float):
+        if kind in kinds:
+            try:
+                return _checked(field, kind(text), where)
+            except ValueError:
+                continue
+    if str not in kinds:
+        wanted = " or ".join(k.__name__ for k in kinds if k is not type(None))
+        raise UserError(f"{name} must be {wanted}, found {text!r}")
+    return _checked(field, text, where)

@@ -19,7 +19,7 @@ from fqi.run import Run
 from fqi.scripted import EXPERTS, expert, expert_for
 from fqi.spaces import alike
 
-KINDS = "random, scripted:NAME, run:DIR[@ROUND], py:MODULE:CALLABLE or sb3:ALGO:ZIP"
+KINDS = "random, scripted:NAME, run:DIR[@ROUND], learned:FILE[@NUMBER], py:MODULE:CALLABLE or sb3:ALGO:ZIP"
 _SUFFIX = re.compile(r",(epsilon|weight)=([^,]*)$")
 
 
@@ -85,6 +85,22 @@ def _run(
     return Greedy(q, slice(0, run.config.heads))
 
 
+def _learned(
+    rest: str, observation_space: gym.Space[Any], action_space: gym.Space[Any], environment: dict[str, Any] | None
+) -> Policy:
+    from fqi.baselines.saved import saved_policies
+
+    path, _, number = rest.partition("@")
+    if "@" in rest and not number.isdecimal():
+        raise UserError(f"policy learned:{rest}: what stands behind @ must be a whole number, found {number!r}")
+    policies, observations, actions = saved_policies(Path(path))
+    if actions != action_space or not alike(observations, observation_space):
+        raise UserError(f"policy learned:{rest}: it was trained for other observations or actions than these")
+    if int(number or 0) >= len(policies):
+        raise UserError(f"policy learned:{rest}: the file holds the policies 0 to {len(policies) - 1}")
+    return policies[int(number or 0)]
+
+
 def _py(rest: str, _: gym.Space[Any], action_space: gym.Space[Any], environment: dict[str, Any] | None) -> Policy:
     return Function(imported(rest, "policy"), action_space, f"py:{rest}")
 
@@ -118,4 +134,11 @@ def _sb3(
     return Function(act, action_space, f"sb3:{rest}")
 
 
-_BUILDERS = {"random": _random, "scripted": _scripted, "run": _run, "py": _py, "sb3": _sb3}
+_BUILDERS = {
+    "random": _random,
+    "scripted": _scripted,
+    "run": _run,
+    "learned": _learned,
+    "py": _py,
+    "sb3": _sb3,
+}

@@ -52,10 +52,14 @@ class Comparison:
         seeds: int,
         episodes: int,
         seed: int,
+        base: Mapping[str, Any] | None = None,
         tasks: Sequence[Mapping[str, Any]],
         learners: Sequence[Mapping[str, Any]],
     ) -> Comparison:
-        """A new comparison without cells; the folder must not hold anything yet. It appears at once."""
+        """A new comparison without cells; the folder must not hold anything yet. It appears at once.
+
+        `base` holds the settings of fitted Q-iteration where a learner has none of its own.
+        """
         cls.refuse_existing(path)
         record = {
             "format": FORMAT,
@@ -69,6 +73,7 @@ class Comparison:
             "seeds": seeds,
             "episodes": episodes,
             "seed": seed,
+            "base": dict(base or {}),
             "tasks": [_TASK_DEFAULTS | dict(task) for task in tasks],
             "learners": [_LEARNER_DEFAULTS | dict(learner) for learner in learners],
         }
@@ -253,6 +258,7 @@ _RECORD: Fields = {
     "seeds": (_positive, "a whole number above 0"),
     "episodes": (_positive, "a whole number above 0"),
     "seed": (_whole, "a whole number from 0"),
+    "base": (_object, "an object"),
     "tasks": (_list_of(_object, 1), "a list of objects, at least one"),
     "learners": (_list_of(_object, 1), "a list of objects, at least one"),
 }
