@@ -13,7 +13,7 @@ import torch
 from fqi.errors import UserError
 from fqi.nest import Array, Nest, leaf_spaces, leaves
 from fqi.qfunctions.checks import checked, on_cpu, training_rows, within
-from fqi.qfunctions.contract import QFunction, discrete_actions
+from fqi.qfunctions.contract import QFunction, Weights, discrete_actions
 from fqi.qfunctions.settings import TableSettings
 from fqi.transitions import Transitions
 
@@ -58,11 +58,15 @@ class TableQ(QFunction):
         self.seen.fill(False)
         self.seen.flat[self.pairs] = True
 
-    def fit(self, targets: torch.Tensor) -> dict[str, list[int] | list[float]]:
-        wanted = targets[0].numpy()[self.training]  # [b]
+    def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
+        wanted: Array = targets[0].numpy()[self.training]  # [b]
+        counts: Array = self.counts  # [U]
+        if weights is not None:
+            shares = weights.shares(0, self.training)  # [b]
+            wanted, counts = wanted * shares, np.bincount(self.slot, weights=shares, minlength=len(self.pairs))
         sums = np.bincount(self.slot, weights=wanted, minlength=len(self.pairs))  # [U]
         self.table.fill(0)
-        self.table.flat[self.pairs] = sums / self.counts
+        self.table.flat[self.pairs] = sums / counts
         return {"pairs": [len(self.pairs)]}
 
     def log_values(self, start: int, stop: int) -> torch.Tensor:
