@@ -59,6 +59,13 @@ class TrainSettings:
         above=0,
         only=("target", ("softmax", "mellowmax")),
     )
+    constraint: float = option(
+        0.0,
+        "Value and play only actions that the behaviour takes at least this share as often as its most frequent one "
+        "(BCQ): a table counts, other regressors ask a clone of the behaviour; 0: all actions.",
+        low=0,
+        high=1,
+    )
     bound: str = option(
         "earnable",
         "Keep values of next states within what the rewards seen can earn, or let them run.",

@@ -49,7 +49,7 @@ class TableQ(QFunction):
         self.seen = np.zeros((self.states, self.actions), np.bool_)  # [S, A]
 
     def bind(self, rows: Transitions, training: torch.Tensor) -> None:
-        self.log_states = self._states(rows.log.observations)  # [F]
+        self.log_states = self.states_of(rows.log.observations)  # [F]
         self.training = training_rows(training, len(rows))
         pair = self.log_states[rows.frame[self.training]] * self.actions + rows.action[self.training]  # [b]
         # Slots instead of pairs: a round then costs as much as the log holds, however large the table is.
@@ -73,13 +73,13 @@ class TableQ(QFunction):
         return torch.from_numpy(self.table[self.log_states[start:stop]])[None]
 
     def values(self, frames: Nest, heads: slice = slice(None)) -> torch.Tensor:
-        return torch.from_numpy(self.table[self._states(frames)])[None][heads]
+        return torch.from_numpy(self.table[self.states_of(frames)])[None][heads]
 
     def log_support(self, start: int, stop: int) -> torch.Tensor:
         return torch.from_numpy(self.seen[self.log_states[start:stop]])
 
     def support(self, frames: Nest) -> torch.Tensor:
-        return torch.from_numpy(self.seen[self._states(frames)])
+        return torch.from_numpy(self.seen[self.states_of(frames)])
 
     def checkpoint(self) -> dict[str, torch.Tensor]:
         pairs = np.flatnonzero(self.seen)
@@ -99,7 +99,7 @@ class TableQ(QFunction):
         self.table.flat[pairs] = values
         self.seen.flat[pairs] = True
 
-    def _states(self, frames: Nest) -> Array:
+    def states_of(self, frames: Nest) -> Array:
         """[B] the index of each frame's state: its categories as the digits of one number."""
         arrays = leaves(frames)
         index = np.zeros(len(next(iter(arrays.values()))), np.int64)
