@@ -89,8 +89,8 @@ class TrainSettings:
     priority_rounds: int = option(
         100, "Rounds over which that share rises to 1.", low=1, only=("weights", "prioritised")
     )
-    behaviour_weights: str = option(
-        "", "How much rows count by who acted in them, such as random=1,scripted=3. [default: all alike]"
+    behaviour_weights: str | None = option(
+        None, "How much rows count by who acted in them, such as random=1,scripted=3. [default: all alike]"
     )
     seed: int = option(0, "Seed of everything random in the run.", low=0)
     seeds: int = option(1, "Members: Q-functions trained independently, on the seeds SEED, SEED + 1, …", low=1)
@@ -205,7 +205,7 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
     from fqi.values import VALUE_RULES
     from fqi.weights import parsed
 
-    if train.behaviour_weights:
+    if train.behaviour_weights is not None:
         parsed(train.behaviour_weights)
     assert train.ensemble is not None
     rule = VALUE_RULES[train.target]

@@ -57,7 +57,7 @@ class Prioritised:
 def weighting(log: Log, train: TrainSettings) -> Weighting:
     """How the rows of this log, a step each, are weighted."""
     each = None
-    if train.behaviour_weights:
+    if train.behaviour_weights is not None:
         each = torch.from_numpy(_of_rows(log, parsed(train.behaviour_weights)))
     if train.weights == "prioritised":
         return Prioritised(train.priority_alpha, train.priority_beta, train.priority_rounds, each)
