@@ -13,6 +13,7 @@ from fqi.returns import BOOTSTRAP, Returns
 from fqi.scan import Scan, Scanner, Table
 from fqi.transitions import Transitions
 from fqi.values import Value
+from fqi.weights import Weighting, uniform
 
 
 def fitted_q_iteration(
@@ -23,6 +24,7 @@ def fitted_q_iteration(
     bound: tuple[float, float] = (-math.inf, math.inf),
     past: Sequence[torch.Tensor] = (),
     returns: Returns = BOOTSTRAP,
+    weights: Weighting = uniform,
 ) -> Iterator[Round]:
     """K rounds over rows that `q` is bound to; each yields what was regressed on and what came of it.
 
@@ -34,7 +36,7 @@ def fitted_q_iteration(
     seen = scan(rounds.start - 1)
     targets = returns(table, seen)
     for number in rounds:
-        fit = q.fit(targets)
+        fit = q.fit(targets, weights(number, targets, seen))
         seen = scan(number)
         frozen, targets = targets, returns(table, seen)
         yield Round(number, frozen, seen, targets, fit)

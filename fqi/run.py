@@ -301,7 +301,13 @@ def build(
     q: QFunction = config.kind.build(
         config.regressor, observation_space, action_space, config.head_seeds(), torch.device(device), **extra
     )
-    return q
+    if not config.train.constraint:
+        return q
+    from fqi.qfunctions.constrained import Cloned, Constrained, Counted
+    from fqi.qfunctions.table import TableQ
+
+    behaviour = Counted(q) if isinstance(q, TableQ) else Cloned(observation_space, action_space, config.train.seed)
+    return Constrained(q, behaviour, config.train.constraint, torch.device(device))
 
 
 def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:

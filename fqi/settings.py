@@ -59,10 +59,38 @@ class TrainSettings:
         above=0,
         only=("target", ("softmax", "mellowmax")),
     )
+    constraint: float = option(
+        0.0,
+        "Value and play only actions that the behaviour takes at least this share as often as its most frequent one "
+        "(BCQ): a table counts, other regressors ask a clone of the behaviour; 0: all actions.",
+        low=0,
+        high=1,
+    )
     bound: str = option(
         "earnable",
         "Keep values of next states within what the rewards seen can earn, or let them run.",
         choices=("earnable", "none"),
+    )
+    weights: str = option(
+        "uniform",
+        "How often rows are regressed on: all alike, or by the residuals that the last round left.",
+        choices=("uniform", "prioritised"),
+    )
+    priority_alpha: float = option(
+        0.6, "Power of a residual in a row's priority; 0: all alike.", low=0, high=1, only=("weights", "prioritised")
+    )
+    priority_beta: float = option(
+        0.4,
+        "Share of the bias by priorities that importance weights undo in the first round.",
+        low=0,
+        high=1,
+        only=("weights", "prioritised"),
+    )
+    priority_rounds: int = option(
+        100, "Rounds over which that share rises to 1.", low=1, only=("weights", "prioritised")
+    )
+    behaviour_weights: str | None = option(
+        None, "How much rows count by who acted in them, such as random=1,scripted=3. [default: all alike]"
     )
     seed: int = option(0, "Seed of everything random in the run.", low=0)
     seeds: int = option(1, "Members: Q-functions trained independently, on the seeds SEED, SEED + 1, …", low=1)
@@ -175,7 +203,10 @@ def _check_flags(typed: Mapping[str, Any], name: str) -> None:
 
 def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, where: str) -> None:
     from fqi.values import VALUE_RULES
+    from fqi.weights import parsed
 
+    if train.behaviour_weights is not None:
+        parsed(train.behaviour_weights)
     assert train.ensemble is not None
     rule = VALUE_RULES[train.target]
     if train.ensemble < rule.heads:

@@ -27,6 +27,7 @@ from fqi.scan import log_values
 from fqi.settings import Config, resolve
 from fqi.threads import one_thread
 from fqi.values import Value
+from fqi.weights import weighting
 
 Listener = Callable[[int, list[dict[str, Any]]], None]
 UNBOUNDED = (-np.inf, np.inf)
@@ -91,6 +92,7 @@ def _rounds(log: Log, config: Config, begin: Callable[[QFunction], tuple[Run, in
     """Train to the last round into the run that `begin` gives, with the round after which to go on."""
     members, K = config.train.seeds, config.train.iterations
     rows, returns = prepared(log, config.train)
+    weights = weighting(log, config.train)
     training = training_rows(len(rows), config)
     bounds = earnable(log, config.train.gamma)
     watch = _Watch(bounds, training)
@@ -106,7 +108,7 @@ def _rounds(log: Log, config: Config, begin: Callable[[QFunction], tuple[Run, in
                 if config.train.bound == "earnable":
                     bound = (min(bounds[0], 0.0), max(bounds[1], 0.0))  # before the first round every value is 0
                 past = _past(run, q, last, value.rounds, log.steps + log.episodes)
-                for done in fitted_q_iteration(rows, q, value, range(last + 1, K + 1), bound, past, returns):
+                for done in fitted_q_iteration(rows, q, value, range(last + 1, K + 1), bound, past, returns, weights):
                     now = time.perf_counter()
                     metrics = watch.metrics(done, members, now - clock)
                     clock = now

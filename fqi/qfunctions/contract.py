@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +12,24 @@ import torch
 from fqi.errors import UserError
 from fqi.nest import Nest
 from fqi.transitions import Transitions
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each row counts in a regression: a row's share of the loss is the product of both."""
+
+    draw: torch.Tensor  # [P, B] above 0: how often a row is drawn, in proportion
+    slope: torch.Tensor | None = None  # [P, B] what its part of the loss is multiplied by; None: 1
+
+    def part(self, heads: slice) -> Weights:
+        """Those of some heads."""
+        return Weights(self.draw[heads], None if self.slope is None else self.slope[heads])
+
+    def shares(self, head: int, rows: Any) -> Any:
+        """[b] an array of the products at these rows, 1 on average: for regressors that draw nothing."""
+        product = self.draw[head] if self.slope is None else self.draw[head] * self.slope[head]
+        found = product.double().cpu().numpy()[rows]
+        return found / found.mean()
 
 
 class QFunction(ABC):
@@ -25,9 +44,9 @@ class QFunction(ABC):
         rows are regressed on; the others are held out."""
 
     @abstractmethod
-    def fit(self, targets: torch.Tensor) -> dict[str, list[int] | list[float]]:
-        """Regress Q(frame, action) of the training rows on targets [P, B]; returns what there is to say of the fit, by
-        name a number for each head."""
+    def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
+        """Regress Q(frame, action) of the training rows on targets [P, B], all rows alike or by their weights; returns
+        what there is to say of the fit, by name a number for each head."""
 
     @abstractmethod
     def log_values(self, start: int, stop: int) -> torch.Tensor:

@@ -15,6 +15,7 @@ import torch
 from fqi.networks.adam import Adam
 from fqi.networks.alignment import ALIGN
 from fqi.networks.perceptrons import Perceptrons, parameters
+from fqi.qfunctions.contract import Weights
 from fqi.qfunctions.settings import MlpSettings
 
 PIECE = 2048  # rows valued at once on a CPU: hidden layers then fit its cache, and the memory, however many heads
@@ -57,6 +58,10 @@ class Rows:
     action: torch.Tensor  # [B]
     training: torch.Tensor  # [T] rows that are regressed on
     held: torch.Tensor  # [B - T] rows that are not
+
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
+"""Inputs [P, b, D], actions [P, b, 1], targets [P, b, 1], and what slopes are multiplied by [P, b, 1]; None: 1."""
 
 
 class Heads:
@@ -111,7 +116,7 @@ class Heads:
         self.rows = rows
         self.features, self.actions = packed
 
-    def fit(self, all_targets: torch.Tensor) -> int:
+    def fit(self, all_targets: torch.Tensor, weights: Weights | None = None) -> int:
         """One round's regression on targets [P, B]; returns the gradient steps made."""
         settings, state = self.settings, self.state
         if settings.start == "cold":
@@ -122,8 +127,9 @@ class Heads:
         normal = targets.sub_(state.mean[:, None]).div_(state.scale[:, None])  # a large copy, changed in place
         done, best = 0, _Best(self, all_targets) if settings.patience else None
         check = -(-settings.updates // settings.checks)
-        for inputs, actions, wanted in self._batches(normal):
-            self._step(inputs, actions, wanted, self._rate(done))
+        drawn = None if weights is None else _Drawn.of(weights, self.rows.training)
+        for inputs, actions, wanted, factor in self._batches(normal, drawn):
+            self._step(inputs, actions, wanted, self._rate(done), factor)
             done += 1
             if best and (done % check == 0 or done == settings.updates) and best.look():
                 break
@@ -142,23 +148,32 @@ class Heads:
         state.mean.copy_(mean)
         state.scale.copy_(scale)
 
-    def _batches(self, targets: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """The round's batches [P, b, …]: shuffle, gather a block of batches, slice it; again when the rows run out."""
+    def _batches(self, targets: torch.Tensor, drawn: _Drawn | None = None) -> Iterator[Batch]:
+        """The round's batches [P, b, …]: shuffle, gather a block of batches, slice it; again when the rows run out.
+
+        Rows that are drawn by weight come anew for each block instead.
+        """
         P, rows = targets.shape
         size = min(self.settings.batch, max(rows - rows % ALIGN, min(rows, ALIGN)))
         left = self.settings.updates
         offset = torch.arange(P, device=self.device)[:, None] * rows
         while left > 0:
-            order = torch.stack([torch.randperm(rows, generator=g, device=self.device) for g in self.generators])
-            for start in range(0, rows - size + 1, BLOCK * size):
-                count = min(BLOCK, (rows - start) // size, left)
+            if drawn is None:
+                order = torch.stack([torch.randperm(rows, generator=g, device=self.device) for g in self.generators])
+            else:
+                order = drawn.rows(min(BLOCK, left) * size, self.generators)
+            for start in range(0, order.shape[1] - size + 1, BLOCK * size):
+                count = min(BLOCK, (order.shape[1] - start) // size, left)
                 part = order[:, start : start + count * size]  # [P, count * b]
                 shape = (P, count, size)
                 inputs = self.features[part.reshape(-1)].view(*shape, -1)
                 actions = self.actions[part.reshape(-1)].view(*shape, 1)
                 wanted = targets.reshape(-1)[(part + offset).reshape(-1)].view(*shape, 1)
+                factor = None
+                if drawn is not None and drawn.slope is not None:
+                    factor = drawn.slope.reshape(-1)[(part + offset).reshape(-1)].view(*shape, 1)
                 for i in range(count):
-                    yield inputs[:, i], actions[:, i], wanted[:, i]
+                    yield inputs[:, i], actions[:, i], wanted[:, i], None if factor is None else factor[:, i]
                 left -= count
                 if left == 0:
                     return
@@ -172,13 +187,22 @@ class Heads:
                 return self.settings.lr * (1 - progress)
         return self.settings.lr
 
-    def _step(self, inputs: torch.Tensor, actions: torch.Tensor, wanted: torch.Tensor, rate: float) -> None:
+    def _step(
+        self,
+        inputs: torch.Tensor,
+        actions: torch.Tensor,
+        wanted: torch.Tensor,
+        rate: float,
+        factor: torch.Tensor | None = None,
+    ) -> None:
         """One gradient step of every head: forward, the loss's slope, backward, clip, Adam."""
         activations = self.network.forward(inputs)  # [P, B, ·] each
         outputs = activations[-1]
         slope = outputs.gather(2, actions).sub_(wanted)  # [P, B, 1]
         if self.settings.loss == "huber":
             slope.clamp_(-self.settings.huber, self.settings.huber)
+        if factor is not None:
+            slope.mul_(factor)
         slope.div_(inputs.shape[1])
         self.network.backward(activations, torch.zeros_like(outputs).scatter_(2, actions, slope))
         self.adam.step(rate, self.settings.clip)
@@ -189,6 +213,31 @@ class Heads:
         values = self.values(rows.features[rows.frame[rows.held]])  # [P, B - T, A]
         chosen = values[:, torch.arange(len(rows.held), device=self.device), rows.action[rows.held]]
         return (chosen - targets[:, rows.held]).square().mean(1)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Rows drawn with replacement, each head's in proportion to weights of its own."""
+
+    upto: torch.Tensor  # [P, T] float64: the weights of a training row and of all before it
+    slope: torch.Tensor | None  # [P, T] what the slope of a row drawn is multiplied by: 1 on average over the draws
+
+    @classmethod
+    def of(cls, weights: Weights, training: torch.Tensor) -> _Drawn:
+        draw = weights.draw[:, training].double()
+        upto = draw.cumsum(1)
+        if weights.slope is None:
+            return cls(upto, None)
+        slope = weights.slope[:, training]
+        return cls(upto, slope / ((draw * slope).sum(1) / upto[:, -1])[:, None].to(slope.dtype))
+
+    def rows(self, count: int, generators: Sequence[torch.Generator]) -> torch.Tensor:
+        """[P, count] training rows."""
+        found = []
+        for upto, generator in zip(self.upto, generators, strict=True):
+            point = torch.rand(count, generator=generator, device=upto.device, dtype=upto.dtype) * upto[-1]
+            found.append(torch.searchsorted(upto, point, right=True).clamp_max_(len(upto) - 1))
+        return torch.stack(found)
 
 
 class _Best:

@@ -19,7 +19,7 @@ from fqi.errors import UserError
 from fqi.features import Matrix, make_features
 from fqi.nest import Array, Nest, rows, take
 from fqi.qfunctions.checks import Expected, checked, on_cpu, seen_actions, training_rows
-from fqi.qfunctions.contract import QFunction, discrete_actions
+from fqi.qfunctions.contract import QFunction, Weights, discrete_actions
 from fqi.qfunctions.settings import LinearSettings
 from fqi.transitions import Transitions
 
@@ -76,6 +76,7 @@ class LinearQ(QFunction):
         if self._bytes() <= CACHE:
             self.cache = [features(self.frames) for features in self.features]
         self.factors = [self._factor(head, D) for head, D in enumerate(widths)]
+        self.weighted: list[tuple[Array, list[tuple[Array, bool]]] | None] = [None] * self.heads
 
     def _bytes(self) -> int:
         """What the features of all frames would take."""
@@ -97,17 +98,19 @@ class LinearQ(QFunction):
             if lo < hi:
                 yield start, stop, slice(int(lo), int(hi))
 
-    def _factor(self, head: int, D: int) -> list[tuple[Array, bool]]:
-        """Cholesky factors of every action's phi^T phi + ridge."""
+    def _factor(self, head: int, D: int, shares: Array | None = None) -> list[tuple[Array, bool]]:
+        """Cholesky factors of every action's phi^T phi + ridge; with shares [b], of phi^T diag(shares) phi + ridge."""
         gram = np.zeros((self.actions, D, D))
         for start, stop, here in self._slices():
             phi = self._matrix(head, start, stop)
             for action in np.unique(self.action[here]):
-                part = phi[self.frame[here][self.action[here] == action] - start]
-                product = part.T @ part
+                own = self.action[here] == action
+                part = phi[self.frame[here][own] - start]
+                product = part.T @ (part if shares is None else _scaled(part, shares[here][own]))
                 gram[action] += product.toarray() if scipy.sparse.issparse(product) else product
         inner = np.arange(1, D)
-        gram[:, inner, inner] += self.settings.ridge * np.maximum(self.taken, 1)[:, None]
+        taken = self.taken if shares is None else np.bincount(self.action, weights=shares, minlength=self.actions)
+        gram[:, inner, inner] += self.settings.ridge * np.where(self.seen, taken, 1)[:, None]
         gram[~self.seen, 0, 0] = 1  # an action without rows: weights 0
         try:
             return [scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True) for matrix in gram]
@@ -117,13 +120,27 @@ class LinearQ(QFunction):
                 f"{self.settings.ridge:g}; take a larger one or fewer features"
             ) from None
 
-    def fit(self, targets: torch.Tensor) -> dict[str, list[int] | list[float]]:
-        self.weights = [self._solve(head, targets[head].numpy()[self.training]) for head in range(self.heads)]
+    def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
+        self.weights = []
+        for head in range(self.heads):
+            wanted, factors = targets[head].numpy()[self.training], self.factors[head]
+            if weights is not None:
+                shares = weights.shares(head, self.training)
+                wanted, factors = wanted * shares, self._weighted_factors(head, shares)
+            self.weights.append(self._solve(head, wanted, factors))
         return {"largest_weight": [float(np.abs(w).max()) for w in self.weights]}
 
-    def _solve(self, head: int, targets: Array) -> Array:
+    def _weighted_factors(self, head: int, shares: Array) -> list[tuple[Array, bool]]:
+        """Made anew where the shares [b] of the rows have changed, which costs as much as binding them did."""
+        last = self.weighted[head]
+        if last is None or not np.array_equal(last[0], shares):
+            last = shares, self._factor(head, len(self.factors[head][0][0]), shares)
+            self.weighted[head] = last
+        return last[1]
+
+    def _solve(self, head: int, targets: Array, factors: list[tuple[Array, bool]]) -> Array:
         """[D, A] the weights of one head for targets [b]."""
-        factors, A = self.factors[head], self.actions
+        A = self.actions
         moments = np.zeros((len(factors[0][0]), A))  # phi^T y of every action
         for start, stop, here in self._slices():
             phi = self._matrix(head, start, stop)
@@ -184,3 +201,8 @@ class LinearQ(QFunction):
                 )
         self.weights = [arrays[f"{head}/weights"] for head in range(self.heads)]
         self.seen = arrays["seen"]
+
+
+def _scaled(matrix: Matrix, by: Array) -> Matrix:
+    """Each row times its number."""
+    return scipy.sparse.diags_array(by) @ matrix if scipy.sparse.issparse(matrix) else matrix * by[:, None]

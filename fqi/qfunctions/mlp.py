@@ -15,7 +15,7 @@ from fqi.errors import UserError
 from fqi.nest import Nest
 from fqi.networks.alignment import ALIGN, aligned
 from fqi.networks.standards import standards
-from fqi.qfunctions.contract import QFunction, discrete_actions, expect_tensors
+from fqi.qfunctions.contract import QFunction, Weights, discrete_actions, expect_tensors
 from fqi.qfunctions.heads import Heads, Rows, State
 from fqi.qfunctions.settings import MlpSettings
 from fqi.qfunctions.workers import Crew
@@ -80,8 +80,8 @@ class Mlp(QFunction):
         )
         self.crew.bind(self.rows, self.actions)
 
-    def fit(self, targets: torch.Tensor) -> dict[str, list[int] | list[float]]:
-        return {"updates": self.crew.fit(targets)}
+    def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
+        return {"updates": self.crew.fit(targets, weights)}
 
     def log_values(self, start: int, stop: int) -> torch.Tensor:
         return self.crew.values(start, stop)

@@ -13,7 +13,7 @@ import torch
 from fqi.errors import UserError
 from fqi.nest import Array, Nest, leaf_spaces, leaves
 from fqi.qfunctions.checks import checked, on_cpu, training_rows, within
-from fqi.qfunctions.contract import QFunction, discrete_actions
+from fqi.qfunctions.contract import QFunction, Weights, discrete_actions
 from fqi.qfunctions.settings import TableSettings
 from fqi.transitions import Transitions
 
@@ -49,7 +49,7 @@ class TableQ(QFunction):
         self.seen = np.zeros((self.states, self.actions), np.bool_)  # [S, A]
 
     def bind(self, rows: Transitions, training: torch.Tensor) -> None:
-        self.log_states = self._states(rows.log.observations)  # [F]
+        self.log_states = self.states_of(rows.log.observations)  # [F]
         self.training = training_rows(training, len(rows))
         pair = self.log_states[rows.frame[self.training]] * self.actions + rows.action[self.training]  # [b]
         # Slots instead of pairs: a round then costs as much as the log holds, however large the table is.
@@ -58,24 +58,28 @@ class TableQ(QFunction):
         self.seen.fill(False)
         self.seen.flat[self.pairs] = True
 
-    def fit(self, targets: torch.Tensor) -> dict[str, list[int] | list[float]]:
-        wanted = targets[0].numpy()[self.training]  # [b]
+    def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
+        wanted: Array = targets[0].numpy()[self.training]  # [b]
+        counts: Array = self.counts  # [U]
+        if weights is not None:
+            shares = weights.shares(0, self.training)  # [b]
+            wanted, counts = wanted * shares, np.bincount(self.slot, weights=shares, minlength=len(self.pairs))
         sums = np.bincount(self.slot, weights=wanted, minlength=len(self.pairs))  # [U]
         self.table.fill(0)
-        self.table.flat[self.pairs] = sums / self.counts
+        self.table.flat[self.pairs] = sums / counts
         return {"pairs": [len(self.pairs)]}
 
     def log_values(self, start: int, stop: int) -> torch.Tensor:
         return torch.from_numpy(self.table[self.log_states[start:stop]])[None]
 
     def values(self, frames: Nest, heads: slice = slice(None)) -> torch.Tensor:
-        return torch.from_numpy(self.table[self._states(frames)])[None][heads]
+        return torch.from_numpy(self.table[self.states_of(frames)])[None][heads]
 
     def log_support(self, start: int, stop: int) -> torch.Tensor:
         return torch.from_numpy(self.seen[self.log_states[start:stop]])
 
     def support(self, frames: Nest) -> torch.Tensor:
-        return torch.from_numpy(self.seen[self._states(frames)])
+        return torch.from_numpy(self.seen[self.states_of(frames)])
 
     def checkpoint(self) -> dict[str, torch.Tensor]:
         pairs = np.flatnonzero(self.seen)
@@ -95,7 +99,7 @@ class TableQ(QFunction):
         self.table.flat[pairs] = values
         self.seen.flat[pairs] = True
 
-    def _states(self, frames: Nest) -> Array:
+    def states_of(self, frames: Nest) -> Array:
         """[B] the index of each frame's state: its categories as the digits of one number."""
         arrays = leaves(frames)
         index = np.zeros(len(next(iter(arrays.values()))), np.int64)

@@ -20,7 +20,7 @@ from fqi.encoding import encode, scaled_columns, width
 from fqi.errors import UserError
 from fqi.nest import Array, Nest, rows
 from fqi.qfunctions.checks import checked, on_cpu, seen_actions, training_rows
-from fqi.qfunctions.contract import QFunction, discrete_actions
+from fqi.qfunctions.contract import QFunction, Weights, discrete_actions
 from fqi.qfunctions.forest import Forest, Packed, constant
 from fqi.qfunctions.settings import TreesSettings
 from fqi.transitions import Transitions
@@ -114,15 +114,17 @@ class TreesQ(QFunction):
         frame, action = np.divmod(place, self.actions)
         return np.concatenate([self.x[head][frame], action[:, None].astype(np.float32)], axis=1)
 
-    def fit(self, targets: torch.Tensor) -> dict[str, list[int] | list[float]]:
+    def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
         self.round += 1
         wanted = targets.numpy()[:, self.training]  # [P, b]
+        shares = [None if weights is None else weights.shares(head, self.training) for head in range(self.heads)]
         frozen = self._frozen()
         if frozen:
-            self._refit_leaves(wanted)
+            self._refit_leaves(wanted, shares)
         else:
             self.forests = [
-                [self._grow(head, model, y) for model in range(self.models)] for head, y in enumerate(wanted)
+                [self._grow(head, model, y, w) for model in range(self.models)]
+                for head, (y, w) in enumerate(zip(wanted, shares, strict=True))
             ]
             self.members = []
         return {
@@ -136,7 +138,7 @@ class TreesQ(QFunction):
         due = (self.round - 1) % self.settings.regrow_every == 0 and (last == 0 or self.round <= last)
         return bool(self.forests) and not due
 
-    def _grow(self, head: int, model: int, targets: Array) -> Forest:
+    def _grow(self, head: int, model: int, targets: Array, shares: Array | None) -> Forest:
         """A new forest; its seed depends on nothing but the head's, the round and the action."""
         part, place = self.parts[model]
         if not len(part):
@@ -150,10 +152,10 @@ class TreesQ(QFunction):
             max_features=settings.max_features,
             n_jobs=self.jobs,
             random_state=int(state),
-        ).fit(self._fitted_inputs(head, place), targets[part])
+        ).fit(self._fitted_inputs(head, place), targets[part], None if shares is None else shares[part])
         return Forest([tree.tree_ for tree in grown.estimators_], self.inputs)
 
-    def _refit_leaves(self, wanted: Array) -> None:
+    def _refit_leaves(self, wanted: Array, shares: list[Array | None]) -> None:
         if not self.members:
             self.members = [
                 [
@@ -162,9 +164,9 @@ class TreesQ(QFunction):
                 ]
                 for head, inputs in zip(self.forests, map(self._inputs, self.x), strict=True)
             ]
-        for head, members, y in zip(self.forests, self.members, wanted, strict=True):
+        for head, members, y, w in zip(self.forests, self.members, wanted, shares, strict=True):
             for forest, member, (part, _) in zip(head, members, self.parts, strict=True):
-                member.refit(forest, y[part])
+                member.refit(forest, y[part], None if w is None else w[part])
 
     # ---- values
 
@@ -275,8 +277,11 @@ class _Membership:
         ]
         return cls(leaves, place, counts)
 
-    def refit(self, forest: Forest, targets: Array) -> None:
-        """Every leaf becomes the mean of the targets [b] of its rows."""
+    def refit(self, forest: Forest, targets: Array, shares: Array | None = None) -> None:
+        """Every leaf becomes the mean of the targets [b] of its rows, by their shares [b] where they have any."""
+        wanted = targets if shares is None else targets * shares
         for values, leaf, counts in zip(forest.values, self.leaves, self.counts, strict=True):
-            sums = np.bincount(leaf.take(self.place), weights=targets, minlength=len(counts))
-            np.divide(sums, counts, out=values, where=counts > 0)
+            place = leaf.take(self.place)
+            sums = np.bincount(place, weights=wanted, minlength=len(counts))
+            total = counts if shares is None else np.bincount(place, weights=shares, minlength=len(counts))
+            np.divide(sums, total, out=values, where=counts > 0)

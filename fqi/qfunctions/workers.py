@@ -19,6 +19,7 @@ import torch.multiprocessing
 
 from fqi.errors import UserError
 from fqi.networks.alignment import ALIGN, aligned
+from fqi.qfunctions.contract import Weights
 from fqi.qfunctions.heads import Heads, Rows, State
 from fqi.qfunctions.settings import MlpSettings
 
@@ -59,10 +60,14 @@ class Crew:
             self.processes.append(process)
             other.close()
 
-    def fit(self, targets: torch.Tensor) -> list[int]:
+    def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> list[int]:
         """Regress every head on its targets [P, B]; returns the gradient steps of each."""
         self.targets.copy_(targets)
-        return self._all("fit") if self.apart else self.here.fit()
+        if not self.apart:
+            return self.here.fit(weights)
+        # As arrays through the pipes: weights are rare, and memory shared for them would lie idle in every other run.
+        sent = None if weights is None else {k: v.numpy() for k, v in vars(weights).items() if v is not None}
+        return self._all("fit", sent)
 
     def values(self, start: int, stop: int) -> torch.Tensor:
         """[P, stop - start, A] of these frames of the log."""
@@ -126,10 +131,11 @@ class Share:
         for _, heads in self.groups:
             heads.bind(rows, packed)
 
-    def fit(self) -> list[int]:
+    def fit(self, weights: Weights | None = None) -> list[int]:
         steps = []
         for group, heads in self.groups:
-            steps += [heads.fit(self.targets[group])] * (group.stop - group.start)
+            own = None if weights is None else weights.part(group)
+            steps += [heads.fit(self.targets[group], own)] * (group.stop - group.start)
         return steps
 
     def values(self, start: int, stop: int) -> torch.Tensor:
@@ -160,7 +166,8 @@ def _work(
         try:
             answer: list[int] | str = []
             if command == "fit":
-                answer = share.fit()
+                (sent,) = arguments
+                answer = share.fit(sent and Weights(**{k: torch.from_numpy(v) for k, v in sent.items()}))
             else:
                 start, stop = arguments
                 outputs[groups[0].start : groups[-1].stop, : stop - start] = share.values(start, stop)

@@ -31,7 +31,7 @@ class Tabular(QFunction):
         self.rows, self.states = rows, torch.from_numpy(rows.log.observations.copy())
         self.pair = self.states[rows.frame] * self.actions + torch.from_numpy(rows.action)
 
-    def fit(self, targets):
+    def fit(self, targets, weights=None):
         self.fits.append(targets.clone())
         for head in range(self.heads):
             for pair in self.pair.unique():
@@ -189,7 +189,7 @@ def test_the_q_function_is_frozen_while_targets_are_made():
     # It is asked for values only between fits: the whole log once before the first, and once after each.
     q = Tabular(3, 2)
     order = []
-    q.fit = lambda targets: order.append("fit") or {}
+    q.fit = lambda targets, weights: order.append("fit") or {}
     values = q.log_values
     q.log_values = lambda start, stop: order.append("values") or values(start, stop)
     run(chain(), q, rounds=range(1, 4))

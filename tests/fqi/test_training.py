@@ -162,7 +162,7 @@ def test_another_log_is_refused(whole):
     {"start": "cold"}, {"patience": 1, "checks": 4, "holdout": 0.2}, {"n_step": 3}, {"target": "max"}, {"batch": 31},
     {"average": 3}, {"target": "double-previous"}, {"target": "mixture", "seeds": 2},
     {"average": 2, "target": "double"}, {"n_step": 3, "n_step_rule": "cut", "seeds": 2},
-    {"n_step": 4, "trace_decay": 0.7},
+    {"n_step": 4, "trace_decay": 0.7}, {"weights": "prioritised", "priority_rounds": 3, "seeds": 2},
     {"regressor": "table-free"},
 ])  # fmt: skip
 def test_other_settings_resume_exactly_too(flags, tmp_path):
@@ -293,8 +293,8 @@ def explode(monkeypatch, of_round):
     """Let the values of the mlp be `of_round[k]` after round k + 1, for all rows."""
     fit = Mlp.fit
 
-    def fitted(self, targets):
-        found = fit(self, targets)
+    def fitted(self, targets, weights):
+        found = fit(self, targets, weights)
         value = of_round[int(self.state.count.max()) // 12 - 1]  # a round has 12 steps
         self.state.flat.zero_()
         self.state.mean.fill_(value)
@@ -344,6 +344,14 @@ def test_a_learning_rate_out_of_all_proportion_is_found_out(tmp_path):
 def test_the_number_of_workers_does_not_change_a_bit(tmp_path):
     log = walks(6)
     settings = {"seeds": 3, "iterations": 2}
+    one = train(log, config_of(log, **settings, workers=1), tmp_path / "one")
+    two = train(log, config_of(log, **settings, workers=2), tmp_path / "two")
+    assert_same(one, two)
+
+
+def test_nor_does_it_with_weights(tmp_path):
+    log = walks(6)
+    settings = {"seeds": 3, "iterations": 2, "weights": "prioritised"}
     one = train(log, config_of(log, **settings, workers=1), tmp_path / "one")
     two = train(log, config_of(log, **settings, workers=2), tmp_path / "two")
     assert_same(one, two)

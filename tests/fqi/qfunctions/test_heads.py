@@ -11,6 +11,7 @@ import torch
 
 from fqi.networks.alignment import aligned
 from fqi.qfunctions import heads as module
+from fqi.qfunctions.contract import Weights
 from fqi.qfunctions.heads import Heads, Rows, State
 from fqi.qfunctions.settings import MlpSettings
 from fqi.qfunctions.workers import Share
@@ -188,7 +189,8 @@ def test_batches_shuffle_all_rows_and_drop_the_rest(rows, size, used):
     targets = torch.stack([features[:, 0] + 1000 * p for p in range(3)])
     found = list(heads._batches(targets))
     assert len(found) == heads.settings.updates
-    for inputs, acted, wanted in found:
+    for inputs, acted, wanted, factor in found:
+        assert factor is None
         assert inputs.shape == (3, used, 1)
         index = inputs[:, :, 0].long()
         assert torch.equal(acted[:, :, 0], index % 2)
@@ -211,7 +213,53 @@ def test_blocks_of_batches_leave_no_row_out(monkeypatch):
     bound(heads, rows_of(features, torch.zeros(len(features), dtype=torch.int64)))
     heads._load_draws()
     found = list(heads._batches(features[:, 0].repeat(3, 1)))
-    assert len(torch.cat([inputs[0, :, 0] for inputs, _, _ in found]).unique()) == 7 * 16
+    assert len(torch.cat([inputs[0, :, 0] for inputs, *_ in found]).unique()) == 7 * 16
+
+
+def test_rows_drawn_by_weight_come_as_often_as_they_weigh(monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 4)
+    heads = heads_of((1, 4, 2), batch=16, updates=401)
+    features, actions = torch.arange(5, dtype=torch.float32)[:, None], torch.tensor([0, 1, 0, 1, 0])
+    bound(heads, rows_of(features, actions, held=1))
+    heads._load_draws()
+    # Row 4 is held out. Head 0 draws 1 : 2 : 3 : 4, head 1 nearly row 2 alone, head 2 as head 0.
+    draw = torch.tensor([[1.0, 2, 3, 4, 9], [1e-9, 1e-9, 1, 1e-9, 9], [1, 2, 3, 4, 9]])
+    slope = torch.tensor([[4.0, 3, 2, 1, 9]] * 3)
+    drawn = module._Drawn.of(Weights(draw, slope), heads.rows.training)
+    # Over head 0's draws the slopes average (4 + 6 + 6 + 4) / 10 = 2, over head 1's 2: both are scaled to 1.
+    torch.testing.assert_close(drawn.slope, slope[:, :4] / 2)
+    targets = features[:4, 0].repeat(3, 1) + 1000 * torch.arange(3)[:, None]
+    found = list(heads._batches(targets, drawn))
+    assert len(found) == 401
+    index = torch.cat([inputs[:, :, 0] for inputs, *_ in found], 1).long()  # [P, draws]
+    # A batch has four rows: what a log of so few rows allows.
+    assert index.shape == (3, 401 * 4)
+    shares = torch.stack([(index[0] == row).float().mean() for row in range(4)])
+    torch.testing.assert_close(shares, torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=0.04, rtol=0)
+    assert (index[1] == 2).all()
+    assert not torch.equal(index[0], index[2])  # every head draws for itself
+    for inputs, acted, wanted, factor in found:
+        row = inputs[:, :, 0].long()
+        assert torch.equal(acted[:, :, 0], row % 2)
+        assert torch.equal(wanted[:, :, 0].long(), row + 1000 * torch.arange(3)[:, None])
+        torch.testing.assert_close(factor[:, :, 0], drawn.slope.gather(1, row))
+
+
+@pytest.mark.parametrize("loss", ["huber", "squared"])
+def test_a_factor_multiplies_a_rows_part_of_the_loss(loss):
+    heads = heads_of((4, 7, 3), loss=loss, huber=0.8, clip=float("inf"))
+    heads.state.flat.uniform_(-0.7, 0.7, generator=torch.Generator().manual_seed(1))
+    inputs, actions, wanted = batch(16, 4, 3, 3)
+    heads._step(inputs, actions, wanted, 0.0, torch.full((3, 16, 1), 3.0))
+    three = heads.network.gradient.clone()
+    heads._step(inputs, actions, wanted, 0.0)
+    torch.testing.assert_close(three, 3 * heads.network.gradient)
+    only = torch.zeros(3, 16, 1)
+    only[:, 5] = 16.0
+    heads._step(inputs, actions, wanted, 0.0, only)
+    alone = heads.network.gradient.clone()
+    heads._step(inputs[:, 5:6], actions[:, 5:6], wanted[:, 5:6], 0.0)
+    torch.testing.assert_close(alone, heads.network.gradient, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["huber", "squared"])

@@ -135,7 +135,7 @@ def test_states_of_a_nest_have_one_entry_each() -> None:
     assert q.states == 3 * 6 * 4
     space.seed(0)
     every = {str(sample): sample for sample in (space.sample() for _ in range(2000))}
-    states = q._states(stack(list(every.values()), space))
+    states = q.states_of(stack(list(every.values()), space))
     assert sorted(states.tolist()) == list(range(72))
 
 

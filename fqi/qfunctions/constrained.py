@@ -1,0 +1,160 @@
+"""A Q-function that speaks only of what the behaviour does (Fujimoto et al. 2019, for discrete actions): actions whose
+probability is at least a given share of the most likely one's. All others are left out of every maximum and are not
+played."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from fqi.errors import UserError
+from fqi.nest import Nest, take
+from fqi.networks.population import Population
+from fqi.qfunctions.contract import QFunction, Weights, discrete_actions, expect_tensors
+from fqi.qfunctions.table import TableQ
+from fqi.scan import both, slices
+from fqi.transitions import Transitions
+
+_PREFIX = "behaviour/"  # of its tensors in a checkpoint
+
+
+class Behaviour(ABC):
+    """What is known of how the log's actions were chosen."""
+
+    @abstractmethod
+    def learn(self, rows: Transitions, training: torch.Tensor) -> None:
+        """Take it from the log."""
+
+    @abstractmethod
+    def logits(self, frames: Nest) -> torch.Tensor:
+        """[B, A] logarithms of the actions' probabilities, up to a constant of each frame."""
+
+    @abstractmethod
+    def checkpoint(self) -> dict[str, torch.Tensor]:
+        """All that `logits` needs."""
+
+    @abstractmethod
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take a checkpoint back."""
+
+
+class Counted(Behaviour):
+    """How often the training rows hold each pair of a table."""
+
+    def __init__(self, table: TableQ) -> None:
+        self.table = table
+        self.counts = torch.zeros(table.table.shape, dtype=torch.float64)  # [S, A]
+
+    def learn(self, rows: Transitions, training: torch.Tensor) -> None:
+        pairs = self.table.states_of(rows.log.observations)[rows.frame] * self.table.actions + rows.action
+        kept = torch.from_numpy(pairs)[training]
+        self.counts = torch.bincount(kept, minlength=self.counts.numel()).double().view(self.counts.shape)
+
+    def logits(self, frames: Nest) -> torch.Tensor:
+        return self.counts[torch.from_numpy(self.table.states_of(frames))].log()
+
+    def checkpoint(self) -> dict[str, torch.Tensor]:
+        return {"counts": self.counts[torch.from_numpy(self.table.seen)]}
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        expect_tensors(tensors, self.checkpoint())
+        if not bool((torch.isfinite(tensors["counts"]) & (tensors["counts"] > 0)).all()):
+            raise UserError("checkpoint: behaviour/counts must be finite and above 0")
+        self.counts.zero_()
+        self.counts[torch.from_numpy(self.table.seen)] = tensors["counts"]
+
+
+class Cloned(Behaviour):
+    """A network cloned from the log before the first round."""
+
+    def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any], seed: int) -> None:
+        from fqi.baselines.likelihood import Choice, new_population
+        from fqi.baselines.settings import CloneSettings
+
+        self.seed, self.settings = seed, CloneSettings(imitate="actions", act="sample")
+        goal = Choice(discrete_actions(action_space, "constrained"))
+        self.network: Population = new_population(observation_space, goal, self.settings, [seed])
+
+    def learn(self, rows: Transitions, training: torch.Tensor) -> None:
+        from fqi.baselines.cloning import clone
+
+        settings = self.settings if rows.log.episodes > 1 else replace(self.settings, holdout=0.0, patience=0)
+        self.network = clone(rows.log, settings, [self.seed]).population
+
+    def logits(self, frames: Nest) -> torch.Tensor:
+        return self.network.outputs(self.network.encode(frames))[0]
+
+    def checkpoint(self) -> dict[str, torch.Tensor]:
+        return self.network.checkpoint()
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        self.network.restore(tensors)
+
+
+class Constrained(QFunction):
+    """Another Q-function, and what the behaviour says of its actions."""
+
+    def __init__(self, q: QFunction, behaviour: Behaviour, share: float, device: torch.device) -> None:
+        self.q, self.behaviour, self.share, self.device = q, behaviour, share, device
+        self.heads, self.actions = q.heads, q.actions
+        self.known = False  # whether the behaviour was learned or restored
+        self.likely: torch.Tensor | None = None  # [F, A] of the bound log
+
+    def bind(self, rows: Transitions, training: torch.Tensor) -> None:
+        if rows.log.action_mask is not None and isinstance(self.behaviour, Cloned):
+            raise UserError(
+                "constraint: a cloned behaviour says nothing sure of actions that this log's masks forbid; give "
+                "constraint 0, or the table regressor, which counts"
+            )
+        self.q.bind(rows, training)
+        self.rows, self.training, self.likely = rows, training, None
+
+    def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
+        return self.q.fit(targets, weights)
+
+    def log_values(self, start: int, stop: int) -> torch.Tensor:
+        return self.q.log_values(start, stop)
+
+    def values(self, frames: Nest, heads: slice = slice(None)) -> torch.Tensor:
+        return self.q.values(frames, heads)
+
+    def log_support(self, start: int, stop: int) -> torch.Tensor | None:
+        if not self.known:  # not while it is bound: a run that goes on has it in its checkpoint
+            self.behaviour.learn(self.rows, self.training)
+            self.known = True
+        if self.likely is None:
+            log = self.rows.log
+            parts = [self._likely(take(log.observations, slice(*part))) for part in slices(log.steps + log.episodes)]
+            self.likely = torch.cat(parts)
+        return both(self.q.log_support(start, stop), self.likely[start:stop])
+
+    def support(self, frames: Nest) -> torch.Tensor | None:
+        return both(self.q.support(frames), self._likely(frames))
+
+    def _likely(self, frames: Nest) -> torch.Tensor:
+        """[B, A] bool: actions that the behaviour takes often enough."""
+        logits = self.behaviour.logits(frames)
+        return (logits >= logits.amax(1, keepdim=True) + math.log(self.share)).to(self.device)
+
+    def checkpoint(self) -> dict[str, torch.Tensor]:
+        return self.q.checkpoint() | {_PREFIX + name: t for name, t in self.behaviour.checkpoint().items()}
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        own = {name: t for name, t in tensors.items() if not name.startswith(_PREFIX)}
+        self.q.restore(own)
+        self.behaviour.restore({name.removeprefix(_PREFIX): t for name, t in tensors.items() if name not in own})
+        self.known, self.likely = True, None
+
+    def resume_state(self) -> dict[str, torch.Tensor]:
+        return self.q.resume_state()
+
+    def restore_resume_state(self, tensors: dict[str, torch.Tensor]) -> None:
+        self.q.restore_resume_state(tensors)
+
+    def close(self) -> None:
+        self.q.close()
