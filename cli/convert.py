@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fqi.cli.shared import LOGS, Json, counted, newest, progress, remember, say, show, with_options
+from fqi.cli.shared import LOGS, Json, Progress, counted, newest, progress, remember, say, show, with_options
 from fqi.datasets.formats.options import MappingOptions
 from fqi.errors import UserError
 
@@ -186,8 +186,15 @@ def _hearing(label: str, lossy: bool, json: bool) -> Iterator[Hearing]:
             refuse_loss(path, lost)
         print(f"fqi: note: {path} will not hold {' nor '.join(lost)}", file=sys.stderr)
 
-    with progress(label, 1.0, "logs") as advance:
-        yield Hearing(lambda done, total: advance(done / total, f"{done:,} of {total:,} steps"), losing)
+    with contextlib.ExitStack() as stack:
+        bars: list[Progress] = []
+
+        def listen(done: int, total: int) -> None:
+            if not bars:  # how much there is to do is known once the logs are open
+                bars.append(stack.enter_context(progress(label, total, "steps")))
+            bars[0](done, "")
+
+        yield Hearing(listen, losing)
 
 
 def _report(made: list[Made], json: bool) -> None:

@@ -310,7 +310,7 @@ def _sensible(options: MappingOptions, found: dict[str, Any], names: Sequence[st
 def to_toml(mapping: Mapping, samples: dict[str, str] | None = None, heading: Sequence[str] = ()) -> str:
     """The mapping as a TOML file, with a comment on every option; those not in use are commented out."""
     samples = samples or {}
-    lines = [*(f"# {line}" for line in heading)]
+    lines = [f"# {line}".rstrip() for line in heading]
     tables: list[str] = []
     for known in dataclasses.fields(MappingOptions):
         help_ = re.sub(r" ?\[default:.*", "", known.metadata["help"])
