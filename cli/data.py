@@ -8,13 +8,20 @@ from typing import Any
 
 import typer
 
-from fqi.cli import data_check
+from fqi.cli import convert, data_check
 from fqi.cli.data_check import LogArgument
 from fqi.cli.shared import LOGS, Json, counted, newest, show
 
-app = typer.Typer(help="Look at logs: what is inside, what is wrong with them, and mending it.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at logs, mend them, and make logs of logs: convert, merge, split, filter.", no_args_is_help=True
+)
 app.command("check")(data_check.check)
 app.command("repair")(data_check.repair)
+app.command("convert")(convert.convert)
+app.command("merge")(convert.merge)
+app.command("split")(convert.split)
+app.command("filter")(convert.filter_)
+app.command("head")(convert.head)
 
 
 @app.command("info")

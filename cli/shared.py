@@ -75,7 +75,8 @@ def _parameter(field: dataclasses.Field[Any], panel: str) -> inspect.Parameter:
     rule = field.metadata
     text = rule["help"]
     if rule["choices"]:
-        text += f" ({' | '.join(rule['choices'])})"
+        said, mark, default = text.partition(" [default")
+        text = f"{said} ({' | '.join(rule['choices'])}){mark}{default}"
     if field.default is not None and "[default" not in text:
         text += f" [default: {field.default}]"
     option = typer.Option(flag(field.name), help=text.replace("[", "\\["), rich_help_panel=panel, show_default=False)

@@ -72,16 +72,14 @@ def _read(path: Path, lenient: bool, verify: bool) -> Columns:
     with opened(path, whole_rows=True) as file:
         _check_format(file)
         try:
-            columns.head = Head.from_json(json.loads(file.text("header")))
-        except (UserError, KeyError, ValueError, RecursionError) as error:
-            said = str(error) if isinstance(error, UserError) else f"header: expected JSON, found damage ({error})"
-            problem = said if said.startswith(str(path)) else f"{path}: {said}"
+            columns.head = _head(file)
+        except UserError as error:
             if not lenient:
-                raise UserError(problem) from error
-            columns.problems["header"] = problem
+                raise
+            columns.problems["header"] = str(error)
         if verify and "header" not in columns.problems:
             columns.checksums["header"] = (_recorded(file, "header"), zlib.crc32(file.text("header").encode()))
-        for name in _dataset_names(file):
+        for name in dataset_names(file):
             try:
                 with file.damage(name):
                     columns.arrays[name] = file.read(file.dataset(name), name)
@@ -92,6 +90,20 @@ def _read(path: Path, lenient: bool, verify: bool) -> Columns:
                     raise
                 columns.problems[name] = str(error)
     return columns
+
+
+def read_head(file: SafeFile) -> Head:
+    """The header of an open log of this format."""
+    _check_format(file)
+    return _head(file)
+
+
+def _head(file: SafeFile) -> Head:
+    try:
+        return Head.from_json(json.loads(file.text("header")))
+    except (UserError, KeyError, ValueError, RecursionError) as error:
+        said = str(error) if isinstance(error, UserError) else f"header: expected JSON, found damage ({error})"
+        raise UserError(said if said.startswith(str(file.path)) else f"{file.path}: {said}") from error
 
 
 def _check_format(file: SafeFile) -> None:
@@ -110,7 +122,7 @@ def _check_format(file: SafeFile) -> None:
         raise UserError(f"{file.path}: expected version {VERSION} of the format, found {version}; another fqi wrote it")
 
 
-def _dataset_names(file: SafeFile) -> list[str]:
+def dataset_names(file: SafeFile) -> list[str]:
     names: list[str] = []
 
     def visit(name: str, thing: Any) -> None:

@@ -50,7 +50,7 @@ class Log:
     label: Array | None = None  # [N, *action] the action that an expert, asked for this step's frame, would have taken
     action_mask: Array | None = None  # [F, A] bool: which actions were legal in each frame
     seeds: Array | None = None  # [M] int64: reset seed of each episode, -1 where unknown
-    origin: Array | None = None  # [M, 2] int64: the slot and the tick at which collection began each episode
+    origin: Array | None = None  # [M, 2] int64: slot and tick of each beginning, or source and episode there
     environment: dict[str, Any] | None = None  # {"id", "kwargs", "max_episode_steps"}: JSON values only
     provenance: dict[str, Any] = field(default_factory=dict)  # how it came to be: JSON values only
 

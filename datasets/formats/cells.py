@@ -15,7 +15,8 @@ from fqi.nest import Array
 # What a column is read as: `either` is numbers if the first cells are, else words; `list` is kept as it is.
 Kind = Literal["number", "word", "either", "list"]
 
-_TRUE, _FALSE = frozenset({"true", "True", "TRUE"}), frozenset({"false", "False", "FALSE"})
+_TRUE = frozenset({"true", "True", "TRUE"})
+_FLAGS = _TRUE | {"false", "False", "FALSE"}
 _MISSING = frozenset({"", "null", "None", "NA", "N/A"})
 # Cells, and the keys of earlier maps, to an array, where it is present and the maps' keys.
 _Parse = Callable[[Sequence[Any], tuple[str, ...] | None], tuple[Array, Array | None, tuple[str, ...] | None]]
@@ -169,28 +170,19 @@ def parse_texts(
         return _real(cells), None, None
     except ValueError:
         pass
-    blank = [i for i, cell in enumerate(cells) if cell.strip() in _MISSING]
-    if blank:
-        present = np.ones(count, np.bool_)
-        present[blank] = False
-        kept = [cell for cell, there in zip(cells, present.tolist(), strict=True) if there]
-        if not kept:
-            return np.zeros(count, np.int64), present, keys
-        try:
-            found, _, keys = parse_texts(kept, keys)
-        except BadCellError as error:
-            raise BadCellError(int(np.flatnonzero(present)[error.row]), error.expected, error.found) from None
-        values = np.zeros((count, *found.shape[1:]), found.dtype)
-        values[present] = found
-        return values, present, keys
+    distinct = {cell: cell.strip() for cell in set(cells)}  # flags and blanks are few words, many times
+    if _FLAGS.issuperset(distinct.values()):
+        flags = {cell: word in _TRUE for cell, word in distinct.items()}
+        return np.fromiter(map(flags.__getitem__, cells), np.bool_, count), None, None
+    if not _MISSING.isdisjoint(distinct.values()):
+        filled = {cell: word not in _MISSING for cell, word in distinct.items()}
+        return _with_blanks(cells, np.fromiter(map(filled.__getitem__, cells), np.bool_, count), keys, parse_texts)
     first = cells[0].lstrip()[:1]
     if first in ("[", "{"):
         return parse_values([_json(i, cell) for i, cell in enumerate(cells)], keys)
-    if cells[0].strip() in _TRUE | _FALSE:
-        for i, cell in enumerate(cells):
-            if cell.strip() not in _TRUE | _FALSE:
-                raise BadCellError(i, "true or false as in the rows before", cell)
-        return np.array([cell.strip() in _TRUE for cell in cells], np.bool_), None, None
+    if cells[0].strip() in _FLAGS:
+        odd = next(i for i, cell in enumerate(cells) if cell.strip() not in _FLAGS)
+        raise BadCellError(odd, "true or false as in the rows before", cells[odd])
     for i, cell in enumerate(cells):
         try:
             float(cell)
@@ -199,6 +191,22 @@ def parse_texts(
         if "_" in cell:
             raise BadCellError(i, "a number", cell)
     raise BadCellError(0, "a number of at most 64 bits", cells[0])
+
+
+def _with_blanks(
+    cells: Sequence[Any], present: Array, keys: tuple[str, ...] | None, parse: _Parse
+) -> tuple[Array, Array | None, tuple[str, ...] | None]:
+    """What is there, with zeros in the places of blanks."""
+    kept = [cell for cell, there in zip(cells, present.tolist(), strict=True) if there]
+    if not kept:
+        return np.zeros(len(cells), np.int64), present, keys
+    try:
+        found, _, keys = parse(kept, keys)
+    except BadCellError as error:
+        raise BadCellError(int(np.flatnonzero(present)[error.row]), error.expected, error.found) from None
+    values = np.zeros((len(cells), *found.shape[1:]), found.dtype)
+    values[present] = found
+    return values, present, keys
 
 
 def _whole(cells: Sequence[str]) -> Array:
@@ -231,20 +239,9 @@ def parse_values(
     cells: Sequence[Any], keys: tuple[str, ...] | None = None
 ) -> tuple[Array, Array | None, tuple[str, ...] | None]:
     """The same from values of JSON."""
-    blank = [i for i, cell in enumerate(cells) if cell is None]
-    if blank:
-        present = np.ones(len(cells), np.bool_)
-        present[blank] = False
-        kept = [cell for cell in cells if cell is not None]
-        if not kept:
-            return np.zeros(len(cells), np.int64), present, keys
-        try:
-            found, _, keys = parse_values(kept, keys)
-        except BadCellError as error:
-            raise BadCellError(int(np.flatnonzero(present)[error.row]), error.expected, error.found) from None
-        values = np.zeros((len(cells), *found.shape[1:]), found.dtype)
-        values[present] = found
-        return values, present, keys
+    if any(cell is None for cell in cells):
+        present = np.fromiter((cell is not None for cell in cells), np.bool_, len(cells))
+        return _with_blanks(cells, present, keys, parse_values)
     if isinstance(cells[0], dict):
         return _maps(cells, keys)
     if all(isinstance(cell, str) for cell in cells):
@@ -304,11 +301,15 @@ def _shape(cell: Any) -> tuple[int, ...] | None:
 
 def _as_words(cells: Sequence[Any], known: dict[str, int]) -> tuple[Array, Array | None]:
     """Every distinct word by a number of its own, in the order in which they appear."""
-    for i, cell in enumerate(cells):
-        if isinstance(cell, list | dict):
-            raise BadCellError(i, "a word or a number", cell)
-    texts = [cell if isinstance(cell, str) else "" if cell is None else str(cell) for cell in cells]
-    codes = np.fromiter((known.setdefault(text, len(known)) for text in texts), np.int64, len(texts))
+    texts = cells
+    if set(map(type, cells)) != {str}:
+        odd = next((i for i, cell in enumerate(cells) if isinstance(cell, list | dict)), None)
+        if odd is not None:
+            raise BadCellError(odd, "a word or a number", cells[odd])
+        texts = [cell if isinstance(cell, str) else "" if cell is None else str(cell) for cell in cells]
+    for text in dict.fromkeys(texts):
+        known.setdefault(text, len(known))
+    codes = np.fromiter(map(known.__getitem__, texts), np.int64, len(texts))
     present = codes != known.get("", -1)
     return codes, None if present.all() else present
 

@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from h5py import h5a, h5d, h5g, h5t
 
 from fqi import spaces
 from fqi.datasets.columns import Columns, Head, leaf_name, to_log
+from fqi.datasets.flatten import Flattening, flattening
 from fqi.datasets.format import Format
 from fqi.datasets.hdf5 import SafeFile, damage, opened
 from fqi.errors import UserError
@@ -40,9 +42,9 @@ def accepts(reference: str) -> bool:
     return reference.startswith(PREFIX) or _data_folder(Path(reference)) is not None
 
 
-def read_minari(reference: str | Path) -> Log:
-    """The dataset as a log."""
-    columns = _read(str(reference), lenient=False)
+def read_minari(reference: str | Path, flatten_actions: bool = False) -> Log:
+    """The dataset as a log; actions of several named choices can be read as an index into their combinations."""
+    columns = _read(str(reference), lenient=False, flatten_actions=flatten_actions)
     assert columns.head is not None  # a strict reading raises before it leaves it out
     return to_log(columns.head, columns.arrays, reference)
 
@@ -93,7 +95,7 @@ def _locate(reference: str) -> Path:
     return folder
 
 
-def _read(reference: str, lenient: bool) -> Columns:
+def _read(reference: str, lenient: bool, flatten_actions: bool = False) -> Columns:
     folder = _locate(reference)
     metadata = _metadata(folder / "metadata.json")
     form = metadata.get("data_format", "hdf5")
@@ -103,12 +105,17 @@ def _read(reference: str, lenient: bool) -> Columns:
             'make the dataset again with data_format="hdf5"'
         )
     observation_space, action_space = _spaces(metadata, folder)
-    if isinstance(action_space, gym.spaces.Dict | gym.spaces.Tuple):
-        raise UserError(f"{reference}: expected one array of actions, found {type(action_space).__name__} actions")
+    nested = isinstance(action_space, gym.spaces.Dict | gym.spaces.Tuple)
+    if nested and not flatten_actions:
+        raise UserError(
+            f"{reference}: expected one array of actions, found {type(action_space).__name__} actions; "
+            f"`fqi data convert {reference} LOG.h5 --flatten-actions` makes an index of them if they are choices"
+        )
+    flat = flattening(action_space, reference) if flatten_actions else None
     own = metadata.get("fqi") if isinstance(metadata.get("fqi"), dict) else None
     columns = Columns(reference)
     with opened(folder / _DATA) as file:
-        episodes = _Episodes(file, observation_space, action_space, metadata, own)
+        episodes = _Episodes(file, observation_space, action_space, metadata, own, flat)
         for index in _episode_numbers(file):
             try:
                 with file.damage(f"episode_{index}"):
@@ -128,6 +135,9 @@ def _read(reference: str, lenient: bool) -> Columns:
         columns.head = Head(
             observation_space, action_space, (), _environment(metadata), _provenance(reference, metadata)
         )
+    if flat is not None:
+        columns.head = replace(columns.head, action_space=gym.spaces.Discrete(flat.count))
+        columns.head = columns.head.noting(action_table=flat.to_json())
     if episodes.notes:
         columns.head = columns.head.noting(notes=episodes.notes)
     return columns
@@ -218,10 +228,12 @@ class _Episodes:
         action_space: gym.Space[Any],
         metadata: dict[str, Any],
         own: dict[str, Any] | None,
+        flat: Flattening | None = None,
     ) -> None:
         self._file = file
+        self._flat = flat
         self._leaves = [
-            (leaf_name(path), _hdf5_path(observation_space, path), space)
+            (leaf_name(path), _hdf5_path(observation_space, path, "observations"), space)
             for path, space in leaf_spaces(observation_space).items()
         ]
         self._action_space = action_space
@@ -254,7 +266,7 @@ class _Episodes:
         self._put("rewards", rewards.reshape(steps), steps, where)
         for name, inside, space in self._leaves:
             self._put(name, self._observations(group, inside, f"{where}/{inside}", space, steps + 1), steps + 1, where)
-        self._put("actions", self._numbers(group, "actions", f"{where}/actions"), steps, where)
+        self._put("actions", self._actions(group, where), steps, where)
         for name in ("terminations", "truncations"):
             flags = self._flags(self._numbers(group, name, f"{where}/{name}"), f"{where}/{name}")
             self._put(name, flags, steps, where)
@@ -271,6 +283,15 @@ class _Episodes:
         if not truncations.last() and not self._columns["terminations"].last():
             truncations.set_last(True)
             self._count("episodes whose last step was neither terminated nor truncated, now truncated")
+
+    def _actions(self, group: h5g.GroupID, where: str) -> Array:
+        if self._flat is None:
+            return self._numbers(group, "actions", f"{where}/actions")
+        parts = {}
+        for path in self._flat.paths:
+            inside = _hdf5_path(self._action_space, path, "actions")
+            parts[path] = self._numbers(group, inside, f"{where}/{inside}")
+        return self._flat.index(parts)
 
     def cut(self) -> None:
         """Forget what was read of an episode that broke half-way."""
@@ -401,9 +422,9 @@ class _Growing:
         return self._memory[: self.rows]
 
 
-def _hdf5_path(space: gym.Space[Any], path: str) -> str:
+def _hdf5_path(space: gym.Space[Any], path: str, root: str) -> str:
     """Where Minari keeps a leaf: Tuple entries have names of their own."""
-    names = ["observations"]
+    names = [root]
     for key in path.split("/") if path else []:
         if isinstance(space, gym.spaces.Tuple):
             names.append(f"_index_{key}")

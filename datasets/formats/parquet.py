@@ -128,7 +128,7 @@ def _rectangle(chunk: Any) -> Array | None:
 def _opened(path: Path) -> Iterator[Any]:
     pyarrow, parquet = _library(path)
     try:
-        with parquet.ParquetFile(path, memory_map=False) as file:
+        with parquet.ParquetFile(path, memory_map=False, page_checksum_verification=True) as file:
             yield file
     except UserError:
         raise
@@ -164,7 +164,9 @@ class Writer:
         batch = self._arrow.table(arrays, names=list(names))
         if self._writer is None:
             schema = batch.schema.with_metadata({MAPPING_KEY: self._mapping.encode()})
-            self._writer = self._parquet.ParquetWriter(self._draft, schema, compression="zstd")
+            self._writer = self._parquet.ParquetWriter(
+                self._draft, schema, compression="zstd", write_page_checksum=True
+            )
         self._writer.write_table(batch.cast(self._writer.schema))
 
     def __enter__(self) -> Writer:

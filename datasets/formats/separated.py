@@ -15,7 +15,7 @@ from fqi.datasets.formats.cells import Column, Kind, Table
 from fqi.datasets.formats.texts import LONGEST, lines
 from fqi.errors import UserError
 
-_BLOCK = 1 << 14  # rows that are converted at once
+_BLOCK = 1 << 12  # rows that are converted at once
 _SAMPLED = 50
 
 
@@ -23,7 +23,7 @@ def names(path: Path) -> tuple[list[str], dict[str, str]]:
     """The columns, and of each the first cell that is not blank."""
     with _reader(path) as (header, reader):
         samples: dict[str, str] = {}
-        for row in itertools.islice(_rows(reader, path), _SAMPLED):
+        for row in _block(reader, path, _SAMPLED):
             for name, cell in zip(header, row, strict=False):
                 if cell.strip():
                     samples.setdefault(name, cell)
@@ -35,8 +35,7 @@ def read(path: Path, wanted: dict[str, Kind]) -> Table:
     with _reader(path) as (header, reader):
         columns = [(header.index(name), Column(str(path), name, kind)) for name, kind in wanted.items()]
         width, count = len(header), 0
-        rows = _rows(reader, path)
-        while block := list(itertools.islice(rows, _BLOCK)):
+        while block := _block(reader, path, _BLOCK):
             if set(map(len, block)) != {width}:
                 _refuse_width(block, width, count, path)
             turned = list(zip(*block, strict=True))
@@ -63,7 +62,7 @@ def _reader(path: Path) -> Iterator[tuple[list[str], Any]]:
         first = next(source, "")
         separator = max(",;\t", key=first.count)
         reader = csv.reader(itertools.chain([first], source), delimiter=separator, strict=True)
-        header = next(_rows(reader, path), [])
+        header = (_block(reader, path, 1) or [[]])[0]
         if not any(name.strip() for name in header):
             raise UserError(f"{path}: expected names of columns in the first line, found {first[:40]!r}")
         twice = next((name for name in header if header.count(name) > 1), None)
@@ -74,19 +73,16 @@ def _reader(path: Path) -> Iterator[tuple[list[str], Any]]:
         csv.field_size_limit(before)
 
 
-def _rows(reader: Any, path: Path) -> Iterator[list[str]]:
-    """The rows, without blank lines."""
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            raise UserError(
-                f"{path}: line {reader.line_num}: expected separated cells, found damage ({error})"
-            ) from None
-        if row is None:
-            return
-        if row:
-            yield row
+def _block(reader: Any, path: Path, count: int) -> list[list[str]]:
+    """The next rows, without blank lines; none at the end."""
+    try:
+        while rows := list(itertools.islice(reader, count)):
+            if all(rows) or (rows := [row for row in rows if row]):
+                return rows
+    except csv.Error as error:
+        where = f"{path}: line {reader.line_num}"
+        raise UserError(f"{where}: expected separated cells, found damage ({error})") from None
+    return []
 
 
 class Writer:

@@ -93,7 +93,7 @@ def suggest(reference: str, said: dict[str, Any] | None = None) -> str:
     try:
         found = mapping.build(known, names, str(named.path), "the mapping")
     except UserError as error:
-        heading += ["", "It is not complete yet:", f"  {error}"]
+        heading += ["", "It is not complete yet:", f"  {str(error).partition('; `fqi')[0]}"]
         options = mapping.lenient(known, names)
         found = Mapping(options)
     return mapping.to_toml(found, samples, heading)
@@ -311,6 +311,4 @@ def _writes(reference: str) -> bool:
     return suffix(reference) in (".csv", ".csv.gz", ".parquet", ".pq")
 
 
-FORMAT = Format(
-    "table", "FILE.csv, .csv.gz, .parquet or .jsonl", accepts, read_table, read_table_columns, write_table, _writes
-)
+FORMAT = Format("table", "FILE.csv, FILE.parquet", accepts, read_table, read_table_columns, write_table, _writes)

@@ -6,6 +6,7 @@ import bz2
 import codecs
 import gzip
 import io
+import itertools
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,8 +60,7 @@ def pieces(path: Path) -> Iterator[str]:
 
 def lines(path: Path) -> Iterator[str]:
     """Every line, with its end."""
-    for text in pieces(path):
-        yield from io.StringIO(text, newline="")
+    return itertools.chain.from_iterable(io.StringIO(text, newline="") for text in pieces(path))
 
 
 def _opened(path: Path) -> IO[bytes]:
