@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fqi.datasets.columns import Columns
+from fqi.datasets.pieces import Stream
 from fqi.log import Log
 
 
@@ -22,3 +23,4 @@ class Format:
     writes: Callable[[str], bool] | None = None  # whether a name asks for this format to be written
     lost: Callable[[Log, str], list[str]] | None = None  # what of a log it cannot hold; None: it holds everything
     claims: Callable[[str], bool] | None = None  # whether the name alone says so, whatever lies there
+    stream: Callable[[str], Stream] | None = None  # the log in pieces, for one that does not fit into memory

@@ -8,14 +8,18 @@ from pathlib import Path
 from fqi.datasets import store
 from fqi.datasets.columns import Columns
 from fqi.datasets.format import Format
-from fqi.datasets.formats import minari, npz, table
+from fqi.datasets.formats import d3rlpy, d4rl, dqn_replay, foreign, minari, npz, table
 from fqi.datasets.journal import SUFFIX, journal_path
 from fqi.errors import UserError
 from fqi.log import Log
 
 FORMATS: tuple[Format, ...] = (
     minari.FORMAT,
+    foreign.FORMAT,
     npz.FORMAT,
+    dqn_replay.FORMAT,
+    d3rlpy.FORMAT,
+    d4rl.FORMAT,
     table.FORMAT,
     store.FORMAT,  # last: it takes every file
 )
@@ -60,7 +64,7 @@ def resolve(reference: str | Path) -> tuple[str, Format]:
     name = str(reference)
     path = Path(name)
     for form in FORMATS:
-        if form.claims is not None and form.claims(name):
+        if form.claims is not None and form.claims(name):  # a prefix or options, whatever lies there
             return name, form
     if name.startswith(minari.PREFIX):
         minari.dataset_id(name)
@@ -74,8 +78,10 @@ def resolve(reference: str | Path) -> tuple[str, Format]:
             raise UserError(f"{name}: no such log; make one with `fqi collect --out {name}`{_near(path)}")
     elif path.is_file() and path.suffix == SUFFIX:
         name = str(path.with_suffix(""))  # an unfinished collection, named by its journal
-    elif path.is_dir() and not minari.accepts(name):
-        raise UserError(f"{name}: expected a log, found a folder that is no Minari dataset{_near(path / 'x')}")
+    elif path.is_dir() and not any(form.accepts(name) for form in FORMATS):
+        raise UserError(
+            f"{name}: expected a log, found a folder that is no Minari dataset and no DQN replay{_near(path / 'x')}"
+        )
     for form in FORMATS:
         if form.accepts(name):
             return name, form

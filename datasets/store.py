@@ -112,11 +112,9 @@ def _check_format(file: SafeFile) -> None:
         hint = (
             "its episodes lie in groups, so it may be a Minari dataset: name its folder"
             if file.has("episode_0")
-            else ""
+            else "if it is of another layout, say which dataset is what: hdf5:FILE@MAPPING.toml"
         )
-        raise UserError(
-            f"{file.path}: expected a file of the format {FORMAT_NAME}, found {found!r}{'; ' if hint else ''}{hint}"
-        )
+        raise UserError(f"{file.path}: expected a file of the format {FORMAT_NAME}, found {found!r}; {hint}")
     version = file.attribute("/", "version")
     if version != VERSION:
         raise UserError(f"{file.path}: expected version {VERSION} of the format, found {version}; another fqi wrote it")

@@ -10,7 +10,7 @@ from fqi.datasets.columns import Columns
 from fqi.datasets.formats import rows
 from fqi.datasets.formats.arrays import Archive, archive
 from fqi.datasets.formats.heading import environment, head_and_arrays, limit
-from fqi.datasets.formats.reference import claims, flat_format, parse
+from fqi.datasets.formats.reference import flat_format, named, parse
 from fqi.datasets.formats.rows import Rows
 from fqi.errors import UserError
 from fqi.nest import Array
@@ -28,32 +28,24 @@ _LAYOUTS = (
 )
 
 
-def accepts(text: str) -> bool:
-    """Whether the name has the prefix, or is that of an .npz file."""
-    return _claims(text) or (text.lower().endswith(".npz") and Path(text).is_file())
-
-
-_claims = claims(PREFIX, (".npz",))
+def holds(path: Path) -> bool:
+    """Whether the path is that of an .npz file."""
+    return path.suffix.lower() == ".npz" and path.is_file()
 
 
 def read_npz_columns(text: str) -> Columns:
     """The columns of the file, in whichever layout it has."""
     reference = parse(text, PREFIX)
     record = environment(reference)
-    with archive(reference.path) as file:
+    with named(reference.path), archive(reference.path) as file:
         layout, known = _layout(file)
         provenance = {"source": "npz", "layout": layout, "reference": text}
         notes = _skipped(file, known)
-        try:
-            if layout == "imitation trajectories":
-                arrays, said = _trajectories(file, limit(reference, record))
-            else:
-                arrays, said = rows.episodes(_transitions(file, layout, limit(reference, record), notes))
-            notes = {**notes, **said}
-            head, arrays = head_and_arrays(arrays, record, provenance, notes)
-        except UserError as error:
-            said_already = str(error).startswith(str(reference.path))
-            raise error if said_already else UserError(f"{reference.path}: {error}") from error
+        if layout == "imitation trajectories":
+            arrays, said = _trajectories(file, limit(reference, record))
+        else:
+            arrays, said = rows.episodes(_transitions(file, layout, limit(reference, record), notes))
+        head, arrays = head_and_arrays(arrays, record, provenance, {**notes, **said})
     return Columns(text, head, arrays)
 
 
@@ -161,4 +153,4 @@ def _rewards(file: Archive, name: str, steps: int) -> tuple[Array, dict[str, int
     return rows.rewards(file.read(name), name), {}
 
 
-FORMAT = flat_format("npz", "FILE.npz", accepts, read_npz_columns, _claims)
+FORMAT = flat_format("npz", "FILE.npz", holds, read_npz_columns)

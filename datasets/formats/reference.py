@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
 from fqi.datasets.columns import Columns, to_log
 from fqi.datasets.format import Format
+from fqi.datasets.pieces import Stream
 from fqi.errors import UserError
 from fqi.log import Log
 
@@ -53,16 +55,15 @@ def parse(text: str, prefix: str, allowed: Collection[str] = OPTIONS) -> Referen
     return Reference(text, Path(path), options)
 
 
-def claims(prefix: str, suffixes: Collection[str] = ()) -> Callable[[str], bool]:
-    """Whether a name begins with the prefix, or has options after a file that ends so."""
-
-    def claim(text: str) -> bool:
-        path, query, _ = text.partition("?")
-        return text.startswith(prefix) or (
-            bool(query) and path.lower().endswith(tuple(suffixes)) and bool(suffixes) and not Path(text).exists()
-        )
-
-    return claim
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Whatever is found wrong is said of this file."""
+    try:
+        yield
+    except UserError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise UserError(f"{path}: {error}") from error
 
 
 def reader(read: Callable[[str], Columns]) -> Callable[[str], Log]:
@@ -92,12 +93,24 @@ def lenient(read: Callable[[str], Columns]) -> Callable[[str], Columns]:
 def flat_format(
     name: str,
     example: str,
-    accepts: Callable[[str], bool],
+    holds: Callable[[Path], bool],
     read: Callable[[str], Columns],
-    claim: Callable[[str], bool],
     write: Callable[[Log, str], None] | None = None,
     lost: Callable[[Log, str], list[str]] | None = None,
+    stream: Callable[[str], Stream] | None = None,
 ) -> Format:
-    """A format whose reader gives columns."""
-    writes = claim if write is not None else None
-    return Format(name, example, accepts, reader(read), lenient(read), write, writes, lost, claim)
+    """A format that is named by its prefix, or by the path of what holds it, perhaps with options after a '?'."""
+    prefix = f"{name}:"
+
+    def asked(text: str) -> bool:
+        return text.startswith(prefix)
+
+    def accepts(text: str) -> bool:
+        path = Path(text)
+        return asked(text) or holds(path if path.exists() else Path(text.partition("?")[0]))
+
+    def claims(text: str) -> bool:
+        return asked(text) or (not Path(text).exists() and accepts(text))
+
+    writes = asked if write is not None else None
+    return Format(name, example, accepts, reader(read), lenient(read), write, writes, lost, claims, stream)

@@ -2,8 +2,7 @@
 
 Where the frame after the last step of an episode is not in the file, two things can be right. A termination needs no
 next frame, since nothing of its value enters a target: its last frame is repeated, and that is said. A step that was
-cut by a time limit needs it: the step is lost, its frame becomes the final frame of a shorter episode, and that is
-said, too.
+cut by a time limit needs it: the step is lost, its frame becomes the final one of a shorter episode, and that is said.
 """
 
 from __future__ import annotations

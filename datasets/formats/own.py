@@ -1,0 +1,69 @@
+"""What a log says about itself, kept as bytes beside the columns in files of other libraries, which overlook it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from fqi.datasets.columns import Head, columns_of, dump_json, head_of, leaf_name
+from fqi.datasets.formats.reference import Reference
+from fqi.datasets.hdf5 import SafeFile
+from fqi.errors import UserError
+from fqi.log import Log
+from fqi.nest import Array, leaf_spaces
+
+
+def write_head(file: h5py.File, name: str, log: Log) -> None:
+    """Spaces, environment, behaviours and provenance of the log."""
+    file.create_dataset(name, data=np.frombuffer(dump_json(head_of(log).to_json()), np.uint8))
+
+
+def read_head(file: SafeFile, name: str, reference: Reference) -> Head | None:
+    """The head that `write_head` kept; None in a file of another's making."""
+    if not file.has(name):
+        return None
+    if reference.options:
+        raise UserError(
+            f"{reference.path}: was written from a log and states its own spaces; leave out what follows '?'"
+        )
+    try:
+        return Head.from_json(json.loads(file.text(name)))
+    except (UserError, KeyError, ValueError, RecursionError) as error:
+        raise UserError(f"{reference.path}: {name}: {error}") from error
+
+
+def shaped(arrays: dict[str, Array], head: Head) -> dict[str, Array]:
+    """Single numbers where the file has columns of one."""
+    spaces = {leaf_name(path): space for path, space in leaf_spaces(head.observation_space).items()}
+    spaces["actions"] = head.action_space
+    return {
+        name: array.reshape(len(array)) if name in spaces and spaces[name].shape == () and array.ndim == 2 else array
+        for name, array in arrays.items()
+    }
+
+
+def lost_columns(log: Log, kept: tuple[str, ...] = ()) -> list[str]:
+    """The optional columns of the log that a format does not keep, in words."""
+    has = [name for name in columns_of(log) if name in _MEANING and name not in kept]
+    return [_MEANING[name] for name in has]
+
+
+_MEANING = {
+    "propensity": "propensities: no off-policy estimate can weigh the steps",
+    "behaviour": "which behaviour took each step",
+    "action_mask": "the mask of legal actions",
+    "seeds": "the reset seeds of the episodes",
+    "origin": "the slot and tick at which each episode began",
+}
+
+
+def says(path: Path, *names: str) -> bool:
+    """Whether the HDF5 file has all these names at its root; what cannot be opened has none."""
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            return all(name.encode() in file.id for name in names)
+    except (OSError, RuntimeError, ValueError, KeyError):
+        return False
