@@ -9,11 +9,12 @@ from fqi.datasets.doctor.finding import slug
 from fqi.datasets.doctor.oracle import Oracle
 from fqi.datasets.doctor.parts import asked, changed, window
 from fqi.datasets.doctor.replay import Shift, replay, rolled
+from fqi.datasets.doctor.structure import flat
 from fqi.errors import UserError
 from fqi.log import Log
 from fqi.nest import Array
 
-_CHANCE = 1e-6  # that other actions would explain the ends of episodes as well as those moved there do
+_CHANCE = 1e-3  # that other actions would explain the ends of episodes as well as those moved there do
 
 
 def _shift(log: Log, column: str) -> tuple[Oracle, Shift]:
@@ -32,7 +33,6 @@ def frames_shifted(log: Log) -> tuple[Log, str]:
     count = log.lengths - 1
     if shift.by == 1:
         moved = window(log, np.ones_like(count), count, frame_offset=-1)
-        moved = changed(moved, seeds=None if moved.seeds is None else np.full_like(moved.seeds, -1))
     else:
         moved = window(log, np.zeros_like(count), count, frame_offset=1)
     moved = changed(moved, action_mask=None)  # of frames or of actions: nobody knows to which it kept
@@ -54,7 +54,7 @@ def actions_shifted(log: Log) -> tuple[Log, str]:
     sure = np.zeros(0, np.int64)
     if discrete:
         tried, sure, fitting = _searched(moved, edge)
-        whole = whole and float(np.log(fitting).sum()) < np.log(_CHANCE)
+        whole = whole and _chance(moved, edge, fitting) < _CHANCE
     if not whole:  # some other value was put there, and may agree by chance: only what nothing else explains is known
         moved, says = (tried if discrete else moved), ""
         moved, lost = _drop(moved, np.setdiff1d(edge, sure), shift.by)
@@ -64,6 +64,15 @@ def actions_shifted(log: Log) -> tuple[Log, str]:
     _prove(moved, "actions-shifted", rewards=False)
     columns = f"; left out {' and '.join(gone)}, of which nobody knows in which row they belong" if gone else ""
     return moved, f"moved the actions by one row{says}{columns}"
+
+
+def _chance(log: Log, rows: Array, fitting: Array) -> float:
+    """The chance that any actions would explain these rows; where the same happens again it proves nothing more."""
+    frames = np.asarray(log.observations)
+    frame = log.frame_of_step[rows]
+    events = np.concatenate([flat(frames[frame]), flat(frames[frame + 1]), flat(log.actions[rows])], axis=1)
+    _, first = np.unique(events, axis=0, return_index=True)
+    return float(np.prod(fitting[first]))
 
 
 def rewards_shifted(log: Log) -> tuple[Log, str]:

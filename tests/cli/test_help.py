@@ -14,7 +14,16 @@ from fqi.regressors import REGRESSORS
 from fqi.settings import TrainSettings
 from tests.cli.conftest import Fqi, environment
 
-COMMANDS = (("collect",), ("train",), ("evaluate",), ("report",), ("demo",), ("data", "info"), ("data", "check"))
+COMMANDS = (
+    ("collect",),
+    ("train",),
+    ("evaluate",),
+    ("report",),
+    ("demo",),
+    ("data", "info"),
+    ("data", "check"),
+    ("data", "repair"),
+)
 
 
 @pytest.mark.parametrize("command", [(), ("data",), *COMMANDS], ids=" ".join)
