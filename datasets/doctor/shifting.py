@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 
@@ -35,13 +37,11 @@ def frames_shifted(log: Log) -> tuple[Log, str]:
         moved = window(log, np.ones_like(count), count, frame_offset=-1)
     else:
         moved = window(log, np.zeros_like(count), count, frame_offset=1)
-    moved = changed(moved, action_mask=None)  # of frames or of actions: nobody knows to which it kept
+    moved, gone = _without(moved, "action_mask", "label")  # kept to frames, or to actions
     _prove(moved, "frames-shifted")
     lost = "first" if shift.by == 1 else "last"
     way = "ahead" if shift.by == 1 else "behind"
-    mask = " and the column action_mask" if log.action_mask is not None else ""
-    did = f"moved the frames, which were one row {way}; the {lost} step of each episode{mask} is lost"
-    return moved, did
+    return moved, f"moved the frames, which were one row {way}; the {lost} step of each episode is lost{gone}"
 
 
 def actions_shifted(log: Log) -> tuple[Log, str]:
@@ -59,11 +59,17 @@ def actions_shifted(log: Log) -> tuple[Log, str]:
         moved, says = (tried if discrete else moved), ""
         moved, lost = _drop(moved, np.setdiff1d(edge, sure), shift.by)
         says = (f"; {len(sure):,} at the ends are the only ones that replay" if len(sure) else "") + lost
-    gone = [name for name in ("propensity", "behaviour") if getattr(log, name) is not None]
-    moved = changed(moved, propensity=None, behaviour=None, behaviours=())
+    moved, gone = _without(moved, "propensity", "behaviour", "label")
     _prove(moved, "actions-shifted", rewards=False)
-    columns = f"; left out {' and '.join(gone)}, of which nobody knows in which row they belong" if gone else ""
-    return moved, f"moved the actions by one row{says}{columns}"
+    return moved, f"moved the actions by one row{says}{gone}"
+
+
+def _without(log: Log, *names: str) -> tuple[Log, str]:
+    """The log without these columns: nobody knows whether they were off by a row with the others."""
+    gone = [name for name in names if getattr(log, name) is not None]
+    none: dict[str, Any] = dict.fromkeys(names)
+    left = changed(log, **none, **({"behaviours": ()} if "behaviour" in names else {}))
+    return left, f"; left out {', '.join(gone)}: in which row that belongs is not known" if gone else ""
 
 
 def _chance(log: Log, rows: Array, fitting: Array) -> float:

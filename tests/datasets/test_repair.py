@@ -123,7 +123,7 @@ def test_columns_of_actions_that_were_moved_are_left_out(tmp_path: Path) -> None
     found = mended(Log(**{**vars(log), **told}), planted.rolled("actions", 1), ["actions-shifted"], tmp_path)
     assert found.log.propensity is None
     assert found.log.behaviour is None
-    assert "left out propensity and behaviour" in found.done[0]["did"]
+    assert "left out propensity, behaviour: " in found.done[0]["did"]
 
 
 def test_rows_that_are_not_finite_cut_their_episode(tmp_path: Path) -> None:
