@@ -84,6 +84,8 @@ def repair(
         raise UserError("name what to mend by --only; `fqi data check` lists the findings")
     if out is None:
         raise UserError("name the file of the repaired log by --out; no log is repaired in place")
+    if out.suffix != ".h5":
+        raise UserError(f"--out {out}: expected a file that ends in .h5, which keeps the account of what was done")
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists already; give another --out")
     found = mend(name, only)

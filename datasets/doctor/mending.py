@@ -18,8 +18,9 @@ def not_finite(log: Log) -> tuple[Log, str]:
     """Each episode ends, truncated, before the first number that is not finite."""
     frame = log.frame_of_step
     bad = ~(structure.finite_rows(log.rewards) & structure.finite_rows(log.actions))
-    if log.propensity is not None:
-        bad |= ~np.isfinite(log.propensity)
+    for column in (log.propensity, log.label):
+        if column is not None:
+            bad |= ~structure.finite_rows(column)
     for array in leaves(log.observations).values():
         sound = structure.finite_rows(array)
         bad |= ~(sound[frame] & sound[frame + 1])

@@ -38,7 +38,7 @@ def window(log: Log, first: Array, count: Array, frame_offset: int = 0) -> Log:
         if column is not None:
             columns[name] = column[{"action_mask": frames, "seeds": kept, "origin": kept}.get(name, steps)]
     if columns.get("seeds") is not None:
-        columns["seeds"] = np.where((first > 0) | (frame_offset > 0), -1, columns["seeds"])
+        columns["seeds"] = np.where(first > 0, -1, columns["seeds"])  # it begins elsewhere now
     columns |= {"terminations": terminations, "truncations": truncations, "lengths": count.astype(np.int64)}
     return changed(log, **columns, observations=apply(lambda array: array[frames], log.observations))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 
@@ -9,11 +11,12 @@ from fqi.datasets.doctor.finding import slug
 from fqi.datasets.doctor.oracle import Oracle
 from fqi.datasets.doctor.parts import asked, changed, window
 from fqi.datasets.doctor.replay import Shift, replay, rolled
+from fqi.datasets.doctor.structure import flat
 from fqi.errors import UserError
 from fqi.log import Log
 from fqi.nest import Array
 
-_CHANCE = 1e-6  # that other actions would explain the ends of episodes as well as those moved there do
+_CHANCE = 1e-3  # that other actions would explain the ends of episodes as well as those moved there do
 
 
 def _shift(log: Log, column: str) -> tuple[Oracle, Shift]:
@@ -32,16 +35,13 @@ def frames_shifted(log: Log) -> tuple[Log, str]:
     count = log.lengths - 1
     if shift.by == 1:
         moved = window(log, np.ones_like(count), count, frame_offset=-1)
-        moved = changed(moved, seeds=None if moved.seeds is None else np.full_like(moved.seeds, -1))
     else:
         moved = window(log, np.zeros_like(count), count, frame_offset=1)
-    moved = changed(moved, action_mask=None)  # of frames or of actions: nobody knows to which it kept
+    moved, gone = _without(moved, "action_mask", "label")  # kept to frames, or to actions
     _prove(moved, "frames-shifted")
     lost = "first" if shift.by == 1 else "last"
     way = "ahead" if shift.by == 1 else "behind"
-    mask = " and the column action_mask" if log.action_mask is not None else ""
-    did = f"moved the frames, which were one row {way}; the {lost} step of each episode{mask} is lost"
-    return moved, did
+    return moved, f"moved the frames, which were one row {way}; the {lost} step of each episode is lost{gone}"
 
 
 def actions_shifted(log: Log) -> tuple[Log, str]:
@@ -54,16 +54,31 @@ def actions_shifted(log: Log) -> tuple[Log, str]:
     sure = np.zeros(0, np.int64)
     if discrete:
         tried, sure, fitting = _searched(moved, edge)
-        whole = whole and float(np.log(fitting).sum()) < np.log(_CHANCE)
+        whole = whole and _chance(moved, edge, fitting) < _CHANCE
     if not whole:  # some other value was put there, and may agree by chance: only what nothing else explains is known
         moved, says = (tried if discrete else moved), ""
         moved, lost = _drop(moved, np.setdiff1d(edge, sure), shift.by)
         says = (f"; {len(sure):,} at the ends are the only ones that replay" if len(sure) else "") + lost
-    gone = [name for name in ("propensity", "behaviour") if getattr(log, name) is not None]
-    moved = changed(moved, propensity=None, behaviour=None, behaviours=())
+    moved, gone = _without(moved, "propensity", "behaviour", "label")
     _prove(moved, "actions-shifted", rewards=False)
-    columns = f"; left out {' and '.join(gone)}, of which nobody knows in which row they belong" if gone else ""
-    return moved, f"moved the actions by one row{says}{columns}"
+    return moved, f"moved the actions by one row{says}{gone}"
+
+
+def _without(log: Log, *names: str) -> tuple[Log, str]:
+    """The log without these columns: nobody knows whether they were off by a row with the others."""
+    gone = [name for name in names if getattr(log, name) is not None]
+    none: dict[str, Any] = dict.fromkeys(names)
+    left = changed(log, **none, **({"behaviours": ()} if "behaviour" in names else {}))
+    return left, f"; left out {', '.join(gone)}: in which row that belongs is not known" if gone else ""
+
+
+def _chance(log: Log, rows: Array, fitting: Array) -> float:
+    """The chance that any actions would explain these rows; where the same happens again it proves nothing more."""
+    frames = np.asarray(log.observations)
+    frame = log.frame_of_step[rows]
+    events = np.concatenate([flat(frames[frame]), flat(frames[frame + 1]), flat(log.actions[rows])], axis=1)
+    _, first = np.unique(events, axis=0, return_index=True)
+    return float(np.prod(fitting[first]))
 
 
 def rewards_shifted(log: Log) -> tuple[Log, str]:

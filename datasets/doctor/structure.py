@@ -68,7 +68,7 @@ def _name(violation: Violation) -> str:
     if violation.expected in _NAMES:
         return _NAMES[violation.expected]
     values = violation.expected.startswith(("integers from", "values inside"))
-    return "action outside the space" if violation.column == "actions" and values else "invariant"
+    return "action outside the space" if violation.column in ("actions", "label") and values else "invariant"
 
 
 def holds(log: Log) -> bool:

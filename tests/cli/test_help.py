@@ -23,6 +23,7 @@ COMMANDS = (
     ("data", "info"),
     ("data", "check"),
     *(("data", name) for name in ("convert", "merge", "split", "filter", "head")),
+    ("data", "repair"),
 )
 
 
