@@ -24,7 +24,7 @@ from fqi.baselines.likelihood import (
     objective,
 )
 from fqi.baselines.settings import DaggerSettings
-from fqi.behaviour import sample
+from fqi.behaviour import pick
 from fqi.environments.make import make_slots
 from fqi.errors import UserError
 from fqi.log import Log
@@ -187,36 +187,49 @@ class _Dagger:
         every = all_slots(self.slots)
         for _ in range(self.settings.steps):
             frames = [player.frame() for player in self.players]
-            outputs = self.population.each(torch.cat([self.population.encode(frame) for frame in frames])).cpu()
-            actions = []
-            for p, frame in enumerate(frames):
-                action, agreement = self._act(p, frame, outputs[p : p + 1], beta)
-                actions.append(action)
-                agreed[p] += agreement
-            new, rewards, terminated, truncated, _ = self.slots.step(every, np.concatenate(actions))
+            outputs = self.population.each(self.population.encode(joined(frames))).cpu()
+            actions, agreement = self._act(frames, outputs, beta)
+            agreed += agreement
+            new, rewards, terminated, truncated, _ = self.slots.step(every, actions)
             for p, player in enumerate(self.players):
                 player.add(take(new, slice(p, p + 1)), float(rewards[p]), bool(terminated[p]), bool(truncated[p]))
         return [float(sum_) / self.settings.steps if self.updates else None for sum_ in agreed]
 
-    def _act(self, p: int, frame: Nest, outputs: torch.Tensor, beta: float) -> tuple[Array, float]:
-        """One seed's action [1, *action] in its frame, chosen and noted with its label, and how well both agree.
+    def _act(self, frames: Sequence[Nest], outputs: torch.Tensor, beta: float) -> tuple[Array, Array]:
+        """Every seed's action [P, *action], chosen and noted with its label, and how well learner and expert agree [P].
 
-        The expert is asked once, whoever acts.
+        The expert is asked once for each frame, whoever acts, and one by one: what it draws is then each seed's own.
         """
-        player, learner = self.players[p], self.learners[p]
-        draws = player.draws
-        who = EXPERT if draws.random() < beta else LEARNER
-        if isinstance(learner, Continuous):
-            label, mine = self.expert.actions(frame, draws), learner.choose(outputs, draws)
-            action = label if who == EXPERT else mine
-            player.note(action, label, who, None)
-            return action, float(np.square(label.astype(np.float64) - mine).mean())
-        theirs, probabilities = self.expert.probabilities(frame), learner.choose(outputs)  # [1, A] each
-        index = sample(theirs if who == EXPERT else probabilities, draws)
-        propensity = beta * theirs[0, index[0]] + (1 - beta) * probabilities[0, index[0]]
-        action, best = self._action(index), theirs.argmax(1)
-        player.note(action, self._action(best), who, float(propensity))
-        return action, float(best[0] == outputs.argmax(1)[0])
+        chance = np.stack([player.draws.random(2) for player in self.players])  # [P, 2]
+        expert_acts = chance[:, 0] < beta
+        learner, known = self.learners[0], list[float | None]()
+        if isinstance(learner, Softmax):
+            theirs = np.concatenate([self.expert.probabilities(frame) for frame in frames])  # [P, A]
+            mine = learner.choose(outputs)
+            index = pick(np.where(expert_acts[:, None], theirs, mine), chance[:, 1:])
+            row = np.arange(len(index))
+            known += (beta * theirs[row, index] + (1 - beta) * mine[row, index]).tolist()
+            best = theirs.argmax(1)
+            actions, labels = self._action(index), self._action(best)
+            agreement = best == outputs.argmax(1).numpy()
+        else:
+            labels, own = self._continuous(frames, outputs)
+            actions = np.where(expert_acts.reshape(-1, *[1] * (own.ndim - 1)), labels, own)
+            agreement = np.square(labels.astype(np.float64) - own).reshape(len(own), -1).mean(1)
+            known += [None] * len(own)
+        for p, player in enumerate(self.players):
+            one = slice(p, p + 1)
+            player.note(actions[one], labels[one], EXPERT if expert_acts[p] else LEARNER, known[p])
+        return actions, agreement
+
+    def _continuous(self, frames: Sequence[Nest], outputs: torch.Tensor) -> tuple[Array, Array]:
+        """What the expert and what each learner would do [P, *action]."""
+        theirs, mine = [], []
+        for p, (player, learner) in enumerate(zip(self.players, self.learners, strict=True)):
+            assert isinstance(learner, Continuous)
+            theirs.append(self.expert.actions(frames[p], player.draws))
+            mine.append(learner.choose(outputs[p : p + 1], player.draws))
+        return np.concatenate(theirs), np.concatenate(mine)
 
     def _fit(self) -> None:
         """Fit every network to all that its seed has seen."""
