@@ -14,6 +14,7 @@ from fqi.baselines.dagger import dagger
 from fqi.baselines.settings import CloneSettings, DaggerSettings
 from fqi.datasets.store import read_log, write_log
 from fqi.environments.make import make_slots
+from fqi.environments.single import SingleSlots
 from fqi.errors import UserError
 from fqi.policies import Function, Policy
 from fqi.scripted import cartpole, pendulum
@@ -196,8 +197,6 @@ def test_actions_need_not_begin_at_zero():
             assert action in (3, 4)
             return self.reset(seed=int(abs(self.place[0]) * 1e6))[0], 0.0, False, False, {}
 
-    from fqi.environments.single import SingleSlots
-
     slots = SingleSlots(1, Shifted)
     sign = Function(lambda frames: 3 + (frames[:, 0] > 0), slots.action_space, "sign")
     learned = dagger(None, slots, sign, DaggerSettings(**{**QUICK, "updates": 100}, lr=0.01), [0], 7, None)
@@ -219,7 +218,48 @@ def test_what_does_not_fit_is_refused():
         dagger(played("Acrobot-v1", 10), CARTPOLE, expert(), DaggerSettings(), [0], 500, None)
     log = played("CartPole-v1", 10)
     masked = dataclasses.replace(log, action_mask=np.ones((log.steps + log.episodes, 2), np.bool_))
-    with pytest.raises(UserError, match="action_mask"):
+    with pytest.raises(UserError, match="the log says which actions are legal, the environment does not"):
         dagger(masked, CARTPOLE, expert(), DaggerSettings(), [0], 500, None)
     with pytest.raises(UserError, match="one seed"):
         dagger(None, CARTPOLE, expert(), DaggerSettings(), [], 500, None)
+
+
+class Forbidding(gym.Env):
+    """Three actions, of which the first is never legal and the third only where the frame is positive."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,))
+    action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        self.draws = np.random.default_rng(seed)
+        return self._frame()
+
+    def _frame(self):
+        frame = self.draws.uniform(-1, 1, 1).astype(np.float32)
+        self.legal = np.array([False, True, frame[0] > 0])
+        return frame, {"action_mask": self.legal}
+
+    def step(self, action):
+        if not self.legal[action]:
+            raise AssertionError("an illegal action was played")
+        frame, info = self._frame()
+        return frame, 0.0, False, False, info
+
+
+def test_what_is_illegal_is_neither_played_nor_learned():
+    everything = Function(lambda frames: np.full((len(frames), 3), 1 / 3), Forbidding.action_space, "all")
+    settings = DaggerSettings(**QUICK, beta="power:0.5", act="sample")
+    learned = dagger(None, SingleSlots(1, Forbidding), everything, settings, [0], 7, None)
+    log = learned.logs[0]
+    positive = log.observations[:, 0] > 0
+    assert log.action_mask.tolist() == [[False, True, bool(up)] for up in positive]
+    assert log.label.tolist() == [1] * 120  # the first of the legal ones, all being equally likely
+    assert set(log.propensity[:40].tolist()) == {0.5, 1.0}
+    weight, bias = learned.population.network.layers[-1]
+    assert not weight[0, 0].any()  # no gradient ever reached it
+    assert not bias[0, 0, 0]
+    again = dagger(log, SingleSlots(1, Forbidding), everything, settings, [0], 7, None)
+    assert again.logs[0].action_mask.tolist()[: len(log.action_mask)] == log.action_mask.tolist()
+    plain = dataclasses.replace(log, action_mask=None)
+    with pytest.raises(UserError, match="the environment says which actions are legal, the log does not"):
+        dagger(plain, SingleSlots(1, Forbidding), everything, settings, [0], 7, None)
