@@ -136,7 +136,12 @@ class Blocks:
 
 def sample(probabilities: Array, draws: np.random.Generator) -> Array:
     """[B] an index drawn from each row of probabilities [B, A]."""
+    return pick(probabilities, draws.random((len(probabilities), 1)))
+
+
+def pick(probabilities: Array, shares: Array) -> Array:
+    """[B] the index at which each row of probabilities [B, A] reaches this share [B, 1] of its sum."""
     cumulative = np.cumsum(probabilities, axis=1)
     total = cumulative[:, -1:]
-    point = np.minimum(draws.random((len(probabilities), 1)) * total, np.nextafter(total, 0))
+    point = np.minimum(shares * total, np.nextafter(total, 0))
     return np.asarray((cumulative <= point).sum(1))

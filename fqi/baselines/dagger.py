@@ -19,18 +19,19 @@ from fqi.baselines.likelihood import (
     Scale,
     Softmax,
     fit,
+    masked,
     new_policies,
     new_population,
     objective,
 )
 from fqi.baselines.settings import DaggerSettings
-from fqi.behaviour import sample
+from fqi.behaviour import pick
 from fqi.environments.make import make_slots
 from fqi.errors import UserError
 from fqi.log import Log
 from fqi.nest import Array, Nest, apply, leaves, take, unflatten
 from fqi.policies import Policy
-from fqi.slots import Slots, all_slots
+from fqi.slots import Slots, all_slots, legal_actions
 from fqi.threads import one_thread
 
 EXPERT, LEARNER = 0, 1  # who acted
@@ -113,8 +114,9 @@ def _refuse_log(log: Log | None, slots: Slots) -> None:
                 f"dagger: the log's {kind} are {getattr(log, name)}, the environment's {getattr(slots, name)}; "
                 "give the environment that the log was collected in"
             )
-    if log.action_mask is not None:
-        raise UserError("dagger: the log has an action_mask, and environments tell none; give a log without one")
+    if (log.action_mask is None) != (legal_actions(slots) is None):
+        said, silent = ("environment", "log") if log.action_mask is None else ("log", "environment")
+        raise UserError(f"dagger: the {said} says which actions are legal, the {silent} does not; give a log that fits")
 
 
 class _Dagger:
@@ -144,7 +146,10 @@ class _Dagger:
         frames, draws = take(log.observations, log.frame_of_step), np.random.default_rng(0)
         pieces = [take(frames, slice(i, i + PIECE)) for i in range(0, log.steps, PIECE)]
         if isinstance(self.space, gym.spaces.Discrete):
-            labels = [self._action(self.expert.probabilities(piece).argmax(1)) for piece in pieces]
+            mask = None if log.action_mask is None else log.action_mask[log.frame_of_step]
+            legal = [None if mask is None else mask[i : i + PIECE] for i in range(0, log.steps, PIECE)]
+            answers = [self.expert.among(piece, some) for piece, some in zip(pieces, legal, strict=True)]
+            labels = [self._action(answer.argmax(1)) for answer in answers]
         else:
             labels = [self.expert.actions(piece, draws) for piece in pieces]
         return replace(log, label=np.concatenate(labels)) if labels else log
@@ -187,36 +192,54 @@ class _Dagger:
         every = all_slots(self.slots)
         for _ in range(self.settings.steps):
             frames = [player.frame() for player in self.players]
-            outputs = self.population.each(torch.cat([self.population.encode(frame) for frame in frames])).cpu()
-            actions = []
-            for p, frame in enumerate(frames):
-                action, agreement = self._act(p, frame, outputs[p : p + 1], beta)
-                actions.append(action)
-                agreed[p] += agreement
-            new, rewards, terminated, truncated, _ = self.slots.step(every, np.concatenate(actions))
+            outputs = self.population.each(self.population.encode(joined(frames))).cpu()
+            actions, agreement = self._act(frames, outputs, beta)
+            agreed += agreement
+            new, rewards, terminated, truncated, _ = self.slots.step(every, actions)
             for p, player in enumerate(self.players):
                 player.add(take(new, slice(p, p + 1)), float(rewards[p]), bool(terminated[p]), bool(truncated[p]))
         return [float(sum_) / self.settings.steps if self.updates else None for sum_ in agreed]
 
-    def _act(self, p: int, frame: Nest, outputs: torch.Tensor, beta: float) -> tuple[Array, float]:
-        """One seed's action [1, *action] in its frame, chosen and noted with its label, and how well both agree.
+    def _act(self, frames: Sequence[Nest], outputs: torch.Tensor, beta: float) -> tuple[Array, Array]:
+        """Every seed's action [P, *action], chosen and noted with its label, and how well learner and expert agree [P].
 
-        The expert is asked once, whoever acts.
+        The expert is asked once for each frame, whoever acts, and one by one: what it draws is then each seed's own.
         """
-        player, learner = self.players[p], self.learners[p]
-        draws = player.draws
-        who = EXPERT if draws.random() < beta else LEARNER
-        if isinstance(learner, Continuous):
-            label, mine = self.expert.actions(frame, draws), learner.choose(outputs, draws)
-            action = label if who == EXPERT else mine
-            player.note(action, label, who, None)
-            return action, float(np.square(label.astype(np.float64) - mine).mean())
-        theirs, probabilities = self.expert.probabilities(frame), learner.choose(outputs)  # [1, A] each
-        index = sample(theirs if who == EXPERT else probabilities, draws)
-        propensity = beta * theirs[0, index[0]] + (1 - beta) * probabilities[0, index[0]]
-        action, best = self._action(index), theirs.argmax(1)
-        player.note(action, self._action(best), who, float(propensity))
-        return action, float(best[0] == outputs.argmax(1)[0])
+        chance = np.stack([player.draws.random(2) for player in self.players])  # [P, 2]
+        expert_acts = chance[:, 0] < beta
+        learner, known = self.learners[0], list[float | None]()
+        if isinstance(learner, Softmax):
+            legal = legal_actions(self.slots)
+            theirs = np.concatenate([self._asked(frame, legal, p) for p, frame in enumerate(frames)])  # [P, A]
+            mine = learner.choose(outputs, legal)
+            index = pick(np.where(expert_acts[:, None], theirs, mine), chance[:, 1:])
+            row = np.arange(len(index))
+            known += (beta * theirs[row, index] + (1 - beta) * mine[row, index]).tolist()
+            best = theirs.argmax(1)
+            actions, labels = self._action(index), self._action(best)
+            agreement = best == masked(outputs, None if legal is None else torch.from_numpy(legal)).argmax(1).numpy()
+        else:
+            labels, own = self._continuous(frames, outputs)
+            actions = np.where(expert_acts.reshape(-1, *[1] * (own.ndim - 1)), labels, own)
+            agreement = np.square(labels.astype(np.float64) - own).reshape(len(own), -1).mean(1)
+            known += [None] * len(own)
+        for p, player in enumerate(self.players):
+            one = slice(p, p + 1)
+            player.note(actions[one], labels[one], EXPERT if expert_acts[p] else LEARNER, known[p])
+        return actions, agreement
+
+    def _asked(self, frame: Nest, legal: Array | None, p: int) -> Array:
+        """[1, A] what the expert would do in this seed's frame."""
+        return self.expert.among(frame, None if legal is None else legal[p : p + 1])
+
+    def _continuous(self, frames: Sequence[Nest], outputs: torch.Tensor) -> tuple[Array, Array]:
+        """What the expert and what each learner would do [P, *action]."""
+        theirs, mine = [], []
+        for p, (player, learner) in enumerate(zip(self.players, self.learners, strict=True)):
+            assert isinstance(learner, Continuous)
+            theirs.append(self.expert.actions(frames[p], player.draws))
+            mine.append(learner.choose(outputs[p : p + 1], player.draws))
+        return np.concatenate(theirs), np.concatenate(mine)
 
     def _fit(self) -> None:
         """Fit every network to all that its seed has seen."""
@@ -239,9 +262,20 @@ class _Dagger:
             wanted.append(self._wanted(learner, np.concatenate(labels)))
         counts = np.cumsum([0, *map(len, frame)]).tolist()
         training = [torch.arange(start, stop) for start, stop in pairwise(counts)]
-        table = Rows(torch.cat(features), torch.cat(frame), torch.cat(wanted), None)
+        table = Rows(torch.cat(features), torch.cat(frame), torch.cat(wanted), self._legal())
         settings = self.settings
         self.updates += fit(self.population, self.goal, table, training, settings, settings.updates)
+
+    def _legal(self) -> torch.Tensor | None:
+        """[N, A] what was legal in every row of the fit, where the environment tells it."""
+        if legal_actions(self.slots) is None:
+            return None
+        parts = list[Array]()
+        for player in self.players:
+            if self.log is not None and self.log.action_mask is not None:
+                parts.append(self.log.action_mask[self.log.frame_of_step])
+            parts += [player.legal[i] for i in player.acted]
+        return torch.from_numpy(np.concatenate(parts))
 
     def _wanted(self, learner: Softmax | Continuous, labels: Array) -> torch.Tensor:
         """The labels as they are learned; a learner of continuous actions takes their scale."""
@@ -269,6 +303,7 @@ class _Player:
         self.open = 0  # steps of the open episode
         self.fresh = True  # no episode is open
         self.frames: list[Nest] = []  # [1, ...] each
+        self.legal: list[Array] = []  # [1, A] each, where the environment tells it
         self.acted: list[int] = []  # of each step the frame
         self.seeds: list[int] = []
         self.lengths: list[int] = []
@@ -284,9 +319,16 @@ class _Player:
         if self.fresh:
             self.seeds.append(int(self.resets.integers(1 << 53)))
             first = self.slots.reset(np.array([self.slot]), np.array(self.seeds[-1:]))
-            self.frames.append(apply(np.copy, first))
+            self._see(first)
             self.fresh, self.open = False, 0
         return self.frames[-1]
+
+    def _see(self, frame: Nest) -> None:
+        """The frame that the slot has come to, and what is legal in it."""
+        self.frames.append(apply(np.copy, frame))
+        legal = legal_actions(self.slots)
+        if legal is not None:
+            self.legal.append(legal[self.slot : self.slot + 1].copy())
 
     def note(self, action: Array, label: Array, who: int, propensity: float | None) -> None:
         """What is done in this frame, what the expert would do, and who acts."""
@@ -298,7 +340,7 @@ class _Player:
 
     def add(self, frame: Nest, reward: float, terminated: bool, truncated: bool) -> None:
         """What came of it."""
-        self.frames.append(apply(np.copy, frame))
+        self._see(frame)
         self.rewards.append(reward)
         self.open += 1
         truncated = truncated or (not terminated and self.limit is not None and self.open >= self.limit)
@@ -328,6 +370,7 @@ class _Player:
             behaviour=np.array(self.who, np.int32),
             behaviours=BEHAVIOURS,
             label=np.concatenate(self.labels),
+            action_mask=np.concatenate(self.legal) if self.legal else None,
             seeds=np.array(self.seeds, np.int64),
             environment=environment,
         )
@@ -345,7 +388,9 @@ def _appended(first: Log, second: Log) -> Log:
     columns: dict[str, Any] = {"observations": joined([first.observations, second.observations])}
     for name in ("actions", "rewards", "terminations", "truncations", "lengths", "label"):
         columns[name] = np.concatenate([getattr(first, name), getattr(second, name)])
-    columns["propensity"] = columns["seeds"] = None
+    columns["propensity"] = columns["seeds"] = columns["action_mask"] = None
+    if first.action_mask is not None and second.action_mask is not None:
+        columns["action_mask"] = np.concatenate([first.action_mask, second.action_mask])
     if first.propensity is not None and second.propensity is not None:
         columns["propensity"] = np.concatenate([first.propensity, second.propensity])
     if second.seeds is not None:

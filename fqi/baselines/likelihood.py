@@ -245,10 +245,14 @@ class Softmax(Policy):
             return self.network.outputs(self.network.encode(frames))[0].cpu()
 
     def probabilities(self, frames: Nest) -> Array:
-        return self.choose(self.logits(frames))
+        return self.among(frames, None)
 
-    def choose(self, logits: torch.Tensor) -> Array:
-        """[B, A] the probability of each action, given the network's outputs."""
+    def among(self, frames: Nest, legal: Array | None) -> Array:
+        return self.choose(self.logits(frames), legal)
+
+    def choose(self, outputs: torch.Tensor, legal: Array | None) -> Array:
+        """[B, A] the probability of each action, given the network's outputs; none for actions that are not legal."""
+        logits = masked(outputs, None if legal is None else torch.from_numpy(legal))
         if self.act == "greedy":
             return one_hot(logits.argmax(1).numpy(), logits.shape[1])
         exact: Array = logits.double().softmax(1).numpy()

@@ -68,7 +68,7 @@ class DaggerSettings(LikelihoodSettings):
     """DAgger: the learner acts, the expert says what it would have done, and all of it is learned."""
 
     iterations: int = option(10, "Times that the learner acts and is fitted again.", low=1)
-    steps: int = option(1000, "Environment steps of each seed in each iteration.", low=1)
+    steps: int = option(500, "Environment steps of each seed in each iteration.", low=1)
     updates: int = option(500, "Gradient steps of each fit.", low=1)
     beta: str = option(
         "first",

@@ -20,6 +20,14 @@ def parameters(sizes: Sequence[int]) -> int:
     return aligned(sum(i * o + o for i, o in pairwise(sizes)))
 
 
+def _product(bias: torch.Tensor, inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The bias [P, 1, out] and the inputs [P, B, in] times the weight [P, in, out], for each head."""
+    if len(weight) == 1 and 1 in weight.shape[1:]:
+        # By itself a product with a vector takes another path, and rounds otherwise, than it does among others.
+        return torch.baddbmm(bias.expand(2, -1, -1), inputs.expand(2, -1, -1), weight.expand(2, -1, -1))[:1]
+    return torch.baddbmm(bias, inputs, weight)
+
+
 class Perceptrons:
     """Perceptrons of these layer sizes whose parameters are the rows of `flat` [P, n]; hidden layers are rectified."""
 
@@ -52,7 +60,7 @@ class Perceptrons:
         """Inputs [P, B, D], the activations of each hidden layer, and the outputs [P, B, O]."""
         activations = [inputs]
         for weight, bias in self.layers:
-            activations.append(torch.baddbmm(bias, activations[-1], weight.transpose(1, 2)))
+            activations.append(_product(bias, activations[-1], weight.transpose(1, 2)))
             if len(activations) < len(self.sizes):
                 activations[-1].relu_()
         return activations

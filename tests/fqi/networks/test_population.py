@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fqi.errors import UserError
+from fqi.networks.perceptrons import Perceptrons, parameters
 from fqi.networks.population import Population
 
 SPACE = gym.spaces.Box(-np.inf, np.inf, (3,))
@@ -62,3 +63,20 @@ def test_a_member_is_asked_alone_and_a_checkpoint_taken_back():
     assert torch.equal(other.outputs(features), both)
     with pytest.raises(UserError, match="finite"):
         other.restore(population.checkpoint() | {"weights": torch.full_like(population.flat, torch.nan)})
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+def test_no_layer_is_so_narrow_that_a_network_minds_its_neighbours(inputs, outputs):
+    sizes = (inputs, 64, 64, outputs)
+    generators = [torch.Generator().manual_seed(p) for p in range(3)]
+    flat = torch.randn(3, parameters(sizes), generator=generators[0])
+    features, slope = torch.randn(3, 32, inputs), torch.randn(3, 32, outputs)
+    many = Perceptrons(sizes, flat)
+    activations = many.forward(features)
+    many.backward(activations, slope)
+    for p in range(3):
+        alone = Perceptrons(sizes, flat[p : p + 1].clone())
+        found = alone.forward(features[p : p + 1].clone())
+        alone.backward(found, slope[p : p + 1].clone())
+        assert all(torch.equal(one[0], of_many[p]) for one, of_many in zip(found, activations, strict=True))
+        assert torch.equal(alone.gradient[0], many.gradient[p])
