@@ -48,8 +48,8 @@ class TrainSettings:
         "Value of the next state: max of each head; max of the heads' mean, of their minimum (Maxmin), or of a random "
         "mixture of them; clipped: each head chooses, the lowest values; double: each head chooses, the next one "
         "values; double-previous: the newest Q chooses, the last round's values; softmax: expected under exp(Q / "
-        "temperature); mellowmax: temperature x log mean exp(Q / temperature); auto: min where an ensemble is trained, "
-        "else max.",
+        "temperature); mellowmax: temperature x log mean exp(Q / temperature); auto: where an ensemble is trained min, "
+        "or mean if some rewards are below 0, else max.",
         choices=("auto", *TARGETS),
     )
     average: int = option(1, "Newest rounds whose mean Q values the next state.", low=1)
@@ -158,12 +158,14 @@ def resolve(
     values: Mapping[str, Any],
     *,
     discrete_observations: bool,
+    costs: bool = False,
     where: str = "settings",
     flags: Mapping[str, Any] | None = None,
 ) -> Config:
     """Settings from a nested mapping such as a TOML file's: top-level options, and one table for each regressor.
 
-    `flags` are flat, as typed on the command line, and go before the mapping.
+    `flags` are flat, as typed on the command line, and go before the mapping; `costs` says that some rewards are
+    below 0.
     """
     flags = flags or {}
     names = {f.name for f in dataclasses.fields(TrainSettings)}
@@ -184,11 +186,19 @@ def resolve(
     check(kind.settings, typed, f"command line: {name}")
     settings = build(kind.settings, {**values.get(name, {}), **typed}, f"{where}: {name}")
     ensemble = kind.ensemble if train.ensemble is None else train.ensemble
-    target = train.target if train.target != "auto" else ("min" if ensemble > 1 else "max")
+    target = train.target if train.target != "auto" else _target(ensemble, costs)
     holdout = kind.holdout if train.holdout is None else train.holdout
     train = dataclasses.replace(train, regressor=name, target=target, ensemble=ensemble, holdout=holdout)
     _check_combination(train, kind, settings, where)
     return Config(train, settings)
+
+
+def _target(ensemble: int, costs: bool) -> str:
+    """Values begin at 0. With rewards they climb, and what errs upwards drives them to the ceiling, where all states
+    look alike; with costs they sink, and what errs downwards drives them to the floor."""
+    if ensemble == 1:
+        return "max"
+    return "mean" if costs else "min"
 
 
 def _check_flags(typed: Mapping[str, Any], name: str) -> None:

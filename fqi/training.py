@@ -43,7 +43,8 @@ def configure(
 ) -> Config:
     """Resolve settings for this log: nested ones as in a TOML file, and flat ones as on the command line."""
     discrete = all(isinstance(s, gym.spaces.Discrete) for s in leaf_spaces(log.observation_space).values())
-    return resolve(values or {}, discrete_observations=discrete, where=where, flags=flags)
+    costs = bool((log.rewards < 0).any())
+    return resolve(values or {}, discrete_observations=discrete, costs=costs, where=where, flags=flags)
 
 
 def train(

@@ -182,3 +182,10 @@ def test_no_name_is_an_option_of_the_training_and_of_a_regressor():
     for regressor in REGRESSORS.values():
         assert not general & {f.name for f in dataclasses.fields(regressor.settings)}
         assert not general & set(REGRESSORS)
+
+
+def test_the_target_errs_to_the_side_on_which_values_begin():
+    assert resolve({}, discrete_observations=False).train.target == "min"
+    assert resolve({}, discrete_observations=False, costs=True).train.target == "mean"
+    assert resolve({"ensemble": 1}, discrete_observations=False, costs=True).train.target == "max"
+    assert resolve({"target": "min"}, discrete_observations=False, costs=True).train.target == "min"
