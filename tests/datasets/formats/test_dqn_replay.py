@@ -127,6 +127,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path, changed: dict[str, Any], mes
         (b"text", "damage"),
         (b"", "damage"),
     ],
+    ids=["a bomb", "cut", "too long", "objects", "no array", "not packed", "empty"],  # gzip writes the time
 )
 def test_gzip_files_that_mean_harm_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     save(tmp_path)
