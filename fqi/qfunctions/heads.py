@@ -204,8 +204,20 @@ class Heads:
         if factor is not None:
             slope.mul_(factor)
         slope.div_(inputs.shape[1])
-        self.network.backward(activations, torch.zeros_like(outputs).scatter_(2, actions, slope))
+        slopes = torch.zeros_like(outputs).scatter_(2, actions, slope)
+        if self.settings.conservative:
+            slopes.add_(self._conservative(outputs, actions, factor), alpha=1 / inputs.shape[1])
+        self.network.backward(activations, slopes)
         self.adam.step(rate, self.settings.clip)
+
+    def _conservative(self, outputs: torch.Tensor, actions: torch.Tensor, factor: torch.Tensor | None) -> torch.Tensor:
+        """[P, B, A] the slope of the conservative penalty. Outputs are standardised: values are `scale` times as large,
+        the squared error in units of value is the square of that."""
+        scale = self.state.scale[:, None, None]
+        slopes = (outputs * scale).softmax(2)
+        slopes.scatter_add_(2, actions, slopes.new_full((), -1.0).expand_as(actions))
+        slopes.mul_(self.settings.conservative / scale)
+        return slopes if factor is None else slopes.mul_(factor)
 
     def held_out_loss(self, targets: torch.Tensor) -> torch.Tensor:
         """[P] mean squared error on the held-out rows of targets [P, B], in units of value."""

@@ -62,6 +62,11 @@ class Mlp(QFunction):
         return [[s] if stack else [slice(h, h + 1) for h in range(s.start, s.stop)] for s in shares]
 
     def bind(self, rows: Transitions, training: torch.Tensor) -> None:
+        if self.all.settings.conservative and rows.log.action_mask is not None:
+            raise UserError(
+                "conservative presses all actions down that the log does not take, also those that its masks forbid, "
+                "of which it has no say; give conservative 0 for this log"
+            )
         raw = torch.from_numpy(encode(rows.log.observations, self.space)).to(self.device)  # [F, D]
         centre, spread = standards(raw[torch.as_tensor(rows.frame[training.numpy()])], self.space)
         self.centre, self.spread = centre[0], spread[0]

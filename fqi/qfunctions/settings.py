@@ -74,6 +74,12 @@ class MlpSettings:
         1.0, "Where Huber turns linear, in standard deviations of the targets.", above=0, only=("loss", "huber")
     )
     clip: float = option(10.0, "Largest norm of a head's gradient, targets being standardised.", above=0)
+    conservative: float = option(
+        0.0,
+        "Penalty on log sum exp Q - Q(logged action), in units of value (CQL): values of actions that the log does not "
+        "take are pressed down; 0: none.",
+        low=0,
+    )
     start: str = option(
         "warm", "Begin each round at the last one's weights (warm) or at new ones (cold).", choices=("warm", "cold")
     )

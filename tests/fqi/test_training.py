@@ -163,6 +163,7 @@ def test_another_log_is_refused(whole):
     {"average": 3}, {"target": "double-previous"}, {"target": "mixture", "seeds": 2},
     {"average": 2, "target": "double"}, {"n_step": 3, "n_step_rule": "cut", "seeds": 2},
     {"n_step": 4, "trace_decay": 0.7}, {"weights": "prioritised", "priority_rounds": 3, "seeds": 2},
+    {"conservative": 0.5},
     {"regressor": "table-free"},
 ])  # fmt: skip
 def test_other_settings_resume_exactly_too(flags, tmp_path):
@@ -225,6 +226,11 @@ def test_held_out_rows_are_a_share_drawn_from_the_runs_seed():
 @pytest.mark.parametrize(
     ("log", "flags", "message"),
     [
+        (
+            dataclasses.replace(LOG, action_mask=np.ones((LOG.steps + LOG.episodes, 2), np.bool_)),
+            {"conservative": 1.0},
+            "conservative presses all actions down .* give conservative 0 for this log",
+        ),
         (LOG, {"n_step": 2, "n_step_rule": "importance"}, "propensities, and this log has none; give n-step-rule cut"),
         (
             log_of(([1.0], "terminated")),
@@ -349,9 +355,9 @@ def test_the_number_of_workers_does_not_change_a_bit(tmp_path):
     assert_same(one, two)
 
 
-def test_nor_does_it_with_weights(tmp_path):
+def test_nor_does_it_with_weights_and_a_penalty(tmp_path):
     log = walks(6)
-    settings = {"seeds": 3, "iterations": 2, "weights": "prioritised"}
+    settings = {"seeds": 3, "iterations": 2, "weights": "prioritised", "conservative": 0.5}
     one = train(log, config_of(log, **settings, workers=1), tmp_path / "one")
     two = train(log, config_of(log, **settings, workers=2), tmp_path / "two")
     assert_same(one, two)

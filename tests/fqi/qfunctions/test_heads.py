@@ -121,6 +121,48 @@ def test_gradients_equal_autograds(loss, depth, B):
     torch.testing.assert_close(heads.network.gradient.double(), expected, rtol=1e-4, atol=2e-6)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_conservative_slope_equals_autograds_in_units_of_value(weighted):
+    heads = heads_of((4, 7, 3), loss="squared", clip=float("inf"), conservative=0.7)
+    heads.state.flat.uniform_(-0.7, 0.7, generator=torch.Generator().manual_seed(1))
+    heads.state.scale.copy_(torch.tensor([0.5, 1.0, 4.0]))
+    heads.state.mean.copy_(torch.tensor([3.0, -1.0, 0.0]))
+    inputs, actions, wanted = batch(16, 4, 3, 3)
+    factor = torch.rand(3, 16, 1, generator=torch.Generator().manual_seed(2)) + 0.5
+    plain, expected = Plain(heads), []
+    for head, (scale, mean) in enumerate(zip(heads.state.scale.double(), heads.state.mean.double(), strict=True)):
+        with torch.enable_grad():
+            leaf = plain.flat[head].clone().requires_grad_()
+            hidden = (inputs[head].double() @ leaf[:28].view(7, 4).T + leaf[28:35]).relu()
+            Q = (hidden @ leaf[35:56].view(3, 7).T + leaf[56:59]) * scale + mean
+            chosen = Q.gather(1, actions[head])[:, 0]
+            error = chosen - (wanted[head, :, 0].double() * scale + mean)
+            penalty = Q.logsumexp(1) - chosen
+            loss = (error**2 / 2 + 0.7 * penalty) * (factor[head, :, 0].double() if weighted else 1)
+            (loss.mean() / scale**2).backward()  # the fit sees errors in units of the targets' scale
+        expected.append(leaf.grad)
+    heads._step(inputs, actions, wanted, 0.0, factor if weighted else None)
+    torch.testing.assert_close(heads.network.gradient.double(), torch.stack(expected), rtol=1e-4, atol=2e-6)
+
+
+def test_a_conservative_fit_ends_where_theory_says():
+    # One state; three of four rows hold action 0 with targets 2, 0, 2 and the fourth action 1 with target 0. Where the
+    # slope is zero, mu (Q - y) + alpha (softmax(Q) - mu) = 0 for each action, y being its mean target.
+    alpha, count = 0.3, 400
+    actions = torch.tensor([0, 0, 0, 1]).repeat(count // 4)
+    targets = torch.where(torch.arange(count) % 2 == 0, 2.0, 0.0).repeat(2, 1)
+    rows = rows_of(torch.zeros(count, 1), actions)
+    heads = bound(heads_of((1, 8, 2), (0, 1), conservative=alpha, updates=1500, batch=64, lr=1e-2), rows)
+    heads.fit(targets)
+    found = heads.values(torch.zeros(1, 1))[:, 0].double()  # [P, A]
+    mu, y = torch.tensor([0.75, 0.25]).double(), torch.tensor([4 / 3, 0.0]).double()
+    Q = y.clone()
+    for _ in range(10_000):
+        Q = Q - 0.1 * (mu * (Q - y) + alpha * (Q.softmax(0) - mu))
+    assert (Q - y).abs().max() > 0.01  # it does something
+    torch.testing.assert_close(found, Q.expand(2, 2), atol=0.05, rtol=0)
+
+
 @pytest.mark.parametrize("clip", [0.05, 10.0])
 def test_steps_equal_plain_clipped_adam(clip):
     heads = heads_of((4, 8, 8, 3), clip=clip)
