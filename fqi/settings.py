@@ -73,8 +73,9 @@ class TrainSettings:
     )
     weights: str = option(
         "uniform",
-        "How often rows are regressed on: all alike, or by the residuals that the last round left.",
-        choices=("uniform", "prioritised"),
+        "How often rows are regressed on: all alike; by the residuals that the last round left; or split, each head "
+        "of an ensemble on episodes of its own, so that their errors are independent.",
+        choices=("uniform", "prioritised", "split"),
     )
     priority_alpha: float = option(
         0.6, "Power of a residual in a row's priority; 0: all alike.", low=0, high=1, only=("weights", "prioritised")
@@ -221,6 +222,8 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
     rule = VALUE_RULES[train.target]
     if train.ensemble < rule.heads:
         raise UserError(f"{where}: target {train.target} compares the heads of an ensemble; give ensemble 2 or more")
+    if train.weights == "split" and train.ensemble == 1:
+        raise UserError(f"{where}: weights split shares the episodes out among heads; give ensemble 2 or more")
     if train.n_step == 1 and (train.n_step_rule != "ignore" or train.trace_decay != 1):
         idle = f"n-step-rule {train.n_step_rule}" if train.n_step_rule != "ignore" else "trace-decay"
         raise UserError(f"{where}: {idle} has an effect only with an n-step of 2 or more, found 1")

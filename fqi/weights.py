@@ -17,6 +17,7 @@ from fqi.settings import TrainSettings
 Weighting = Callable[[int, torch.Tensor, Scan], Weights | None]
 """The round to come, its targets [P, B], and what the Q that they are from says -> weights; None: all rows alike."""
 
+LEAST = 1e-9  # of the weight of a row that is a head's own
 FLOOR = 0.01  # of the mean residual, added to each: a row without error must be drawn again some day
 
 
@@ -32,6 +33,30 @@ class ByBehaviour:
 
     def __call__(self, number: int, targets: torch.Tensor, seen: Scan) -> Weights:
         return Weights(self.each.to(targets).expand_as(targets))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Each head of a member sees a share of the episodes that no other of its heads sees, so that what one head takes
+    noise for, the others do not. Elsewhere its rows weigh next to nothing, for regressors that must have some."""
+
+    each: torch.Tensor  # [P, B]
+
+    def __call__(self, number: int, targets: torch.Tensor, seen: Scan) -> Weights:
+        return Weights(self.each.to(targets))
+
+    @classmethod
+    def of(cls, log: Log, train: TrainSettings, each: torch.Tensor | None) -> Split:
+        """Shares of episodes drawn from each member's seed."""
+        H = train.ensemble or 1
+        if log.episodes < H:
+            raise UserError(
+                f"weights split gives each of {H} heads episodes of its own, but the log holds only {log.episodes}"
+            )
+        drawn = [np.random.default_rng((train.seed + m, 3)).permutation(log.episodes) % H for m in range(train.seeds)]
+        own = np.stack([share[log.episode_of_step] == h for share in drawn for h in range(H)])  # [P, B]
+        shares = torch.from_numpy(np.where(own, 1.0, LEAST))
+        return cls(shares if each is None else shares * each)
 
 
 @dataclass(frozen=True)
@@ -61,6 +86,8 @@ def weighting(log: Log, train: TrainSettings) -> Weighting:
         each = torch.from_numpy(_of_rows(log, parsed(train.behaviour_weights)))
     if train.weights == "prioritised":
         return Prioritised(train.priority_alpha, train.priority_beta, train.priority_rounds, each)
+    if train.weights == "split":
+        return Split.of(log, train, each)
     return uniform if each is None else ByBehaviour(each)
 
 

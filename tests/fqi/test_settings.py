@@ -72,6 +72,7 @@ def test_a_flag_may_choose_another_regressor_than_the_file():
     ({"trace_decay": 0.5}, {}, "trace-decay has an effect only with an n-step of 2"),
     ({"n_step": 2, "importance_cap": 3.0}, {}, "importance-cap has an effect only with n-step-rule importance"),
     ({"priority_alpha": 0.5}, {}, "priority-alpha has an effect only with weights prioritised, found 'uniform'"),
+    ({"weights": "split", "ensemble": 1}, {}, "weights split shares the episodes out among heads; give ensemble 2"),
     ({"priority_beta": 0.5}, {}, "priority-beta has an effect only with weights prioritised"),
     ({"priority_rounds": 5}, {}, "priority-rounds has an effect only with weights prioritised"),
     ({"weights": "prioritised", "priority_alpha": 1.5}, {}, "priority-alpha must be at most 1"),

@@ -163,7 +163,7 @@ def test_another_log_is_refused(whole):
     {"average": 3}, {"target": "double-previous"}, {"target": "mixture", "seeds": 2},
     {"average": 2, "target": "double"}, {"n_step": 3, "n_step_rule": "cut", "seeds": 2},
     {"n_step": 4, "trace_decay": 0.7}, {"weights": "prioritised", "priority_rounds": 3, "seeds": 2},
-    {"conservative": 0.5},
+    {"conservative": 0.5}, {"weights": "split", "target": "double"},
     {"regressor": "table-free"},
 ])  # fmt: skip
 def test_other_settings_resume_exactly_too(flags, tmp_path):

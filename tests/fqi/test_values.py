@@ -116,6 +116,18 @@ def test_the_order_of_the_rules(seed, masked):
         assert (of[rule] <= of["max"] + slack).all()
 
 
+def test_what_rules_make_of_noise():
+    # The truth is 0. The maximum of ten standard normal noises is 1.5388 too high on average; of their mean over two
+    # heads, which has a variance of a half, 1.5388 / sqrt 2. Choosing by one noise and valuing by another is unbiased.
+    noise = torch.randn(1, 2, 100_000, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    of = {name: rule.of(seen(noise)).mean(1)[0] for name, rule in VALUE_RULES.items()}  # [B] each
+    assert of["max"].mean().item() == pytest.approx(1.5388, rel=0.01)
+    assert of["mean"].mean().item() == pytest.approx(1.5388 / math.sqrt(2), rel=0.01)
+    slack = 3 * of["double"].std().item() / math.sqrt(100_000)
+    assert slack < 0.01
+    assert abs(of["double"].mean().item()) < slack
+
+
 def test_forbidden_actions_may_hold_anything():
     values = VALUES.clone()
     values[..., 0, 1] = torch.inf  # frame 0, action 1 is forbidden

@@ -95,6 +95,25 @@ def test_weights_of_behaviours_are_not_undone():
     torch.testing.assert_close(product / product[0, 5], torch.tensor([[5.0, 5, 1, 1, 1, 1]], dtype=torch.float64))
 
 
+def test_split_heads_share_the_episodes_out():
+    log = log_of(*[([1.0] * n, "truncated") for n in (3, 1, 4, 1, 5, 9, 2)])
+    rule = weighting(log, settings(weights="split", ensemble=3, seeds=2, seed=5))
+    own = rule(1, torch.zeros(6, 25), seen([[0.0] * 25] * 6)).draw > 0.5
+    for member in range(2):
+        assert (own[3 * member : 3 * member + 3].sum(0) == 1).all()  # every row is one head's
+        for episode in range(7):
+            rows = log.episode_of_step == episode
+            assert all(own[p, rows].all() or not own[p, rows].any() for p in range(6))
+        counts = [len(np.unique(log.episode_of_step[own[3 * member + h]])) for h in range(3)]
+        assert sorted(counts) == [2, 2, 3]
+    alone = weighting(log, settings(weights="split", ensemble=3, seed=6))
+    assert torch.equal(alone.each, rule.each[3:])  # a member hangs on its own seed alone
+    weighed = weighting(dataclasses.replace(MIXED), settings(weights="split", ensemble=2, behaviour_weights="random=4"))
+    assert sorted(weighed.each.amax(0).tolist()) == [1, 1, 1, 1, 4, 4]
+    with pytest.raises(UserError, match="each of 8 heads episodes of its own, but the log holds only 7"):
+        weighting(log, settings(weights="split", ensemble=8))
+
+
 @pytest.mark.parametrize(("log", "text", "message"), [
     (MIXED, "expert=2", "nobody called 'expert' acted in this log: random, scripted,epsilon=0.1"),
     (dataclasses.replace(MIXED, behaviour=None, behaviours=()), "random=2", "this log does not say who acted"),
