@@ -184,7 +184,7 @@ def _hearing(label: str, lossy: bool, json: bool) -> Iterator[Hearing]:
     def losing(path: str, lost: list[str]) -> None:
         if not lossy:
             refuse_loss(path, lost)
-        print(f"fqi: note: {path} will not hold {' nor '.join(lost)}", file=sys.stderr)
+        print(f"fqi: note: {path} will not hold {'; '.join(lost)}", file=sys.stderr)
 
     with contextlib.ExitStack() as stack:
         bars: list[Progress] = []

@@ -18,11 +18,13 @@ from fqi.datasets.flatten import flattening
 from fqi.datasets.format import Format
 from fqi.datasets.formats import minari, table
 from fqi.datasets.journal import journal_path
-from fqi.datasets.load import writable
+from fqi.datasets.load import FORMATS, resolve, writable
+from fqi.datasets.pieces import Stream, save_stream
 from fqi.datasets.stream import Output, Source, held, refuse_loss, source, windows, write
 from fqi.errors import UserError
 from fqi.nest import Array, leaf_spaces
 
+_CHOICES = ("actions", "label")
 _MEANINGS = ("action_names", "action_table", "keys")  # what of a provenance says what numbers mean
 
 
@@ -51,10 +53,10 @@ def check_free(target: str, force: bool, *sources: str) -> Format:
     if form is minari.FORMAT:
         minari.check_free(target)
         return form
-    path = Path(target)
+    path = _path(target)
     if path.is_dir():
         raise UserError(f"{target}: is a folder; name a file in it")
-    if any(not one.startswith(minari.PREFIX) and path.resolve() == Path(one).resolve() for one in sources):
+    if any(not one.startswith(minari.PREFIX) and path.resolve() == _path(one).resolve() for one in sources):
         raise UserError(f"{target}: is the log that is read; name another file")
     if form is store.FORMAT and journal_path(path).exists():
         raise UserError(f"{target}: an unfinished collection lies there; resume it, or name another file")
@@ -63,6 +65,13 @@ def check_free(target: str, force: bool, *sources: str) -> Format:
         if there.exists() and not force:
             raise UserError(f"{there} exists already; name another file, or say --force to replace it")
     return form
+
+
+def _path(reference: str) -> Path:
+    """The file that is named, without its format's prefix, its options or its mapping."""
+    prefix = next((f"{form.name}:" for form in FORMATS if form.claims and reference.startswith(f"{form.name}:")), "")
+    name = table.Named.of(reference).path
+    return Path(reference.removeprefix(prefix).partition("?")[0]) if prefix else name
 
 
 def convert(
@@ -76,6 +85,10 @@ def convert(
 ) -> Made:
     """The same episodes in another format; `said` tells what the columns of a table are."""
     form = check_free(target, force, reference)
+    if said is None and not flatten_actions and form is store.FORMAT:
+        name, read = resolve(reference)
+        if read.stream is not None:
+            return _streamed(name, read.stream(name), target, hearing or Hearing())
     with _opened(reference, said, flatten_actions) as one:
         flatten_actions = flatten_actions and one.form is not minari.FORMAT  # which has done it while reading
         notes = dict(one.head.provenance.get("notes") or {}) if one.form is not store.FORMAT else {}
@@ -83,7 +96,7 @@ def convert(
         if flatten_actions:
             output = _flattened(one, target, form)
         else:
-            head = one.head.noting(converted_from=_trail(one))
+            head = one.head.noting(converted_from=_trail(one.head, one.reference))
             output = Output(target, form, head, one.columns, (every,), one.seeds, one.origin)
         made = _write([one], [output], hearing)[0]
         return replace(made, notes=notes)
@@ -104,9 +117,26 @@ def _opened(reference: str, said: dict[str, Any] | None, flatten_actions: bool) 
         yield one
 
 
-def _trail(one: Source) -> list[str]:
-    before = one.head.provenance.get("converted_from")
-    return [*(before if isinstance(before, list) else []), one.reference]
+def _streamed(reference: str, stream: Stream, target: str, hearing: Hearing) -> Made:
+    """A log that its format hands over in pieces, of which one is held at a time."""
+    total = sum(column.rows(stream.steps, stream.episodes) for column in stream.columns)
+
+    def heard() -> Iterator[tuple[str, Array]]:
+        done = 0
+        for name, piece in stream.pieces:
+            yield name, piece
+            done += len(piece)
+            hearing.progress(round(stream.steps * done / total), stream.steps)
+
+    head = stream.head.noting(converted_from=_trail(stream.head, reference))
+    save_stream(replace(stream, head=head, pieces=heard()), target)
+    notes = dict(head.provenance.get("notes") or {})
+    return Made(target, stream.steps, stream.episodes, notes, head.provenance)
+
+
+def _trail(head: Head, reference: str) -> list[str]:
+    before = head.provenance.get("converted_from")
+    return [*(before if isinstance(before, list) else []), reference]
 
 
 def _flattened(one: Source, target: str, form: Format) -> Output:
@@ -115,12 +145,12 @@ def _flattened(one: Source, target: str, form: Format) -> Output:
     head, origin = _derived([one], [np.ones(one.episodes, np.bool_)], "actions flattened to an index")
     head = replace(head, action_space=gym.spaces.Discrete(flat.count)).noting(action_table=flat.to_json())
     columns = tuple(
-        Column("actions", np.dtype(np.int64), (), "step") if column.name == "actions" else column
+        Column(column.name, np.dtype(np.int64), (), "step") if column.name in _CHOICES else column
         for column in one.columns
     )
 
     def change(_: int, arrays: dict[str, Array]) -> dict[str, Array]:
-        return {**arrays, "actions": flat.index({"": arrays["actions"]})}
+        return {**arrays, **{name: flat.index({"": arrays[name]}) for name in _CHOICES if name in arrays}}
 
     every = np.ones(one.episodes, np.bool_)
     return Output(target, form, head, columns, (every,), one.seeds, origin, change)
@@ -324,7 +354,7 @@ def merge(references: Sequence[str], target: str, *, force: bool = False, hearin
 
         lost = [
             f"{name} (missing in {', '.join(one.reference for one in sources if not one.has(name))})"
-            for name in ("propensity",)
+            for name in ("propensity", "label")
             if any(one.has(name) for one in sources) and not all(one.has(name) for one in sources)
         ]
         if lost:
@@ -411,6 +441,7 @@ def _common_columns(sources: Sequence[Source], behaviour: bool) -> tuple[Column,
     kept = [found[name] for name in [*order, "truncations"]]
     kept += [found["propensity"]] if "propensity" in everywhere else []
     kept += [Column("behaviour", np.dtype(np.int32), (), "step")] if behaviour else []
+    kept += [found["label"]] if "label" in everywhere else []
     kept += [found["action_mask"]] if "action_mask" in found else []
     return tuple(kept)
 

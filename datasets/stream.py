@@ -219,7 +219,7 @@ def checked_rows(source: Source, window: Window) -> dict[str, Array]:
 
 
 def refuse_loss(path: str, lost: list[str]) -> None:
-    raise UserError(f"{path}: this format cannot hold {' nor '.join(lost)}; say --lossy to write it without")
+    raise UserError(f"{path}: this format cannot hold {'; '.join(lost)}; say --lossy to write it without")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from fqi.nest import Array, leaves
 PREFIX = "d4rl:"
 _HEAD = "metadata/fqi"
 _LOG_PROBABILITY = "infos/action_log_probs"
-_OWN = ("propensity", "behaviour")  # kept exactly as infos
+_OWN = ("propensity", "behaviour", "label")  # kept exactly as infos
 _NAMED = 12  # of what is left aside
 
 

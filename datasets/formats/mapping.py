@@ -17,7 +17,7 @@ from fqi.options import check
 
 Columns = dict[str, tuple[str, ...]]  # by the path of a leaf (the empty string: a plain array), its columns
 
-_SEVERAL = ("observation", "next_observation", "action", "origin")
+_SEVERAL = ("observation", "next_observation", "action", "label", "origin")
 _NESTS = ("observation", "next_observation")
 _SAID = (
     "observation_space",
@@ -70,6 +70,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "observation": ("observation", "observations", "obs", "state", "states", "state_features"),
     "next_observation": ("next_observation", "next_observations", "next_obs", "next_state", "next_states"),
     "action": ("action", "actions"),
+    "label": ("label", "expert_action"),
     "reward": ("reward", "rewards"),
     "termination": ("termination", "terminations", "terminated", "terminal", "terminals", "is_terminal"),
     "truncation": ("truncation", "truncations", "truncated", "timeout", "timeouts"),

@@ -272,6 +272,8 @@ class _Episodes:
             self._put(name, flags, steps, where)
         for name in self._extra:  # an info after step t lies at t + 1
             values = self._numbers(group, f"infos/{name}", f"{where}/infos/{name}")
+            if name == "label" and self._flat is not None:
+                values = self._flat.index({"": values})
             self._put(name, values[1:] if name in _EXTRA else values, steps + (name == "action_mask"), where)
         seed, origin = self._seed(group), np.empty(2, np.int64)
         if self._with_origin:

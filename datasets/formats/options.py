@@ -30,6 +30,9 @@ class MappingOptions:
     )
     action: str | None = option(None, f"Action: {_PREFIX}; texts become numbers. [default: guessed]")
     actions: str | None = option(None, "Names of the actions in order, a,b,c. [default: as sorted]")
+    label: str | None = option(
+        None, "Action that an expert would have taken there, in the form of the action. [default: none]"
+    )
     reward: str | None = option(None, "Reward. [default: guessed]")
     termination: str | None = option(None, "True where the episode ended in a state of value 0. [default: guessed]")
     truncation: str | None = option(None, "True where the episode was cut. [default: guessed]")

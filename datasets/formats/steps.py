@@ -20,6 +20,7 @@ _KINDS: dict[str, Kind] = {
     "episode": "word",
     "behaviour": "word",
     "action": "either",
+    "label": "either",
     "mask": "list",
     "next_mask": "list",
 }
@@ -28,9 +29,11 @@ _SAME = 1e-5  # relative: a table may have been written with fewer digits in one
 
 def wanted(mapping: Mapping) -> dict[str, Kind]:
     """The columns to read, and what each of them holds."""
-    words = dict.fromkeys(mapping.columns("action").get("", ()), "word") if mapping.options.actions else {}
     kinds: dict[str, Kind] = {name: _KINDS.get(role, "number") for name, role in mapping.used().items()}
-    return {**kinds, **words}  # type: ignore[dict-item]
+    if mapping.options.actions:  # what has names is words, though it may look like a number
+        for role in ("action", "label"):
+            kinds |= dict.fromkeys(mapping.columns(role).get("", ()), "word")
+    return kinds
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class _Reader:
         """Every cell is needed, but for those that are checked where they are used."""
         spared = {"next_observation", "next_mask", "mask"}
         if mapping.options.is_last is not None:  # where there is no action
-            spared |= {"action", "reward", "propensity", "behaviour"}
+            spared |= {"action", "label", "reward", "propensity", "behaviour"}
         for name, role in mapping.used().items():
             cells = table.cells[name]
             if role not in spared and cells.present is not None and not cells.present.all():
@@ -100,7 +103,10 @@ class _Reader:
         self._steps = np.flatnonzero(keep)  # positions of the rows that are steps
         self._frames = self._frame_sources(ends, some)
         arrays = self._observations(ends)
-        arrays["actions"], action_space, names = self._actions()
+        taken, action_space, names = self._actions()
+        arrays["actions"] = taken["action"]
+        if "label" in taken:
+            arrays["label"] = taken["label"]
         reward = self._single("reward")
         arrays["rewards"] = self._taken(reward, self._steps).astype(
             reward.values.dtype if reward.values.dtype.kind == "f" else np.float64
@@ -378,41 +384,51 @@ class _Reader:
 
     # Actions
 
-    def _actions(self) -> tuple[Array, gym.Space[Any], tuple[str, ...] | None]:
-        """The actions, their space, and their names if they have any."""
-        names = self.mapping.columns("action")[""]
-        cells = [self.table.cells[name] for name in names]
-        for one in cells:
+    def _actions(self) -> tuple[dict[str, Array], gym.Space[Any], tuple[str, ...] | None]:
+        """The actions, and labels where there are some, their space, and their names if they have any."""
+        cells = {
+            role: [self.table.cells[name] for name in self.mapping.columns(role)[""]]
+            for role in ("action", "label")
+            if self.mapping.columns(role)
+        }
+        every = [one for some in cells.values() for one in some]
+        for one in every:
             self._there(one, self._steps)
-        if any(one.words is not None for one in cells):
-            if len(cells) > 1:
-                worded = next(one for one in cells if one.words is not None)
-                raise self._fault(worded.name, "numbers", repr((worded.words or "")[0]))
-            return self._named_actions(cells[0])
-        values = self._joined(names)[self.rows.order[self._steps]]
+        worded = [one for one in every if one.words is not None]
+        if worded:
+            odd = next((one for one in every if one.words is None), None)
+            if odd is not None or len(every) > len(cells):
+                raise self._fault(worded[0].name, "numbers", repr((worded[0].words or ("",))[0]))
+            return self._named_actions({role: some[0] for role, some in cells.items()})
+        found = {role: self._numbered_actions(some) for role, some in cells.items()}
+        if len({values.shape for values in found.values()}) > 1:
+            label = self.mapping.columns("label")[""][0]
+            raise self._fault(label, f"shape {found['action'].shape[1:]} as of the action", found["label"].shape[1:])
+        return found, _action_space(np.concatenate(list(found.values()))), None
+
+    def _numbered_actions(self, cells: list[Cells]) -> Array:
+        values = self._joined(tuple(one.name for one in cells))[self.rows.order[self._steps]]
         blanks = any(one.present is not None and not one.present.all() for one in cells)
         if blanks and values.dtype.kind == "f" and (values == np.round(values)).all():
             values = values.astype(np.int64)  # other tools make floats of whole numbers beside blanks
-        return values, _action_space(values), None
+        return values
 
-    def _named_actions(self, cells: Cells) -> tuple[Array, gym.Space[Any], tuple[str, ...]]:
-        words = cells.words or ()
-        codes = cells.values[self.rows.order[self._steps]]
-        used = {words[code] for code in np.unique(codes).tolist()}
-        said = tuple(self.options.actions.split(",")) if self.options.actions else None
-        if said is None:
-            # A step's list of legal actions may name one that was never taken.
-            used |= set(self._legal_names())
-            said = tuple(sorted(used))
-        unknown = used - set(said)
-        if unknown:
-            name = min(unknown)
-            at = int(np.flatnonzero(codes == words.index(name))[0])
-            row = self.rows.row(int(self._steps[at]))
-            raise self._fault(cells.name, f"one of {said}", repr(name), row)
-        place = {name: i for i, name in enumerate(said)}
-        number = np.array([place.get(word, -1) for word in words], np.int64)
-        return number[codes], gym.spaces.Discrete(len(said)), said
+    def _named_actions(self, cells: dict[str, Cells]) -> tuple[dict[str, Array], gym.Space[Any], tuple[str, ...]]:
+        codes = {role: one.values[self.rows.order[self._steps]] for role, one in cells.items()}
+        used = {
+            (one.words or ())[code] for role, one in cells.items() for code in np.unique(codes[role]).tolist()
+        } | set(self._legal_names())  # a list of legal actions may name one that was never taken
+        names = tuple(self.options.actions.split(",")) if self.options.actions else tuple(sorted(used))
+        found = {}
+        for role, one in cells.items():
+            place = {name: i for i, name in enumerate(names)}
+            numbers = np.array([place.get(word, -1) for word in one.words or ()], np.int64)[codes[role]]
+            unknown = np.flatnonzero(numbers < 0)
+            if len(unknown):
+                word, row = (one.words or ())[codes[role][unknown[0]]], self.rows.row(int(self._steps[unknown[0]]))
+                raise self._fault(one.name, f"one of {names}", repr(word), row)
+            found[role] = numbers
+        return found, gym.spaces.Discrete(len(names)), names
 
     def _legal_names(self) -> list[str]:
         name = self.options.mask
@@ -544,7 +560,9 @@ class _Reader:
         if stated_actions is not None and names is not None:
             if not isinstance(stated_actions, gym.spaces.Discrete) or int(stated_actions.n) < len(names):
                 raise UserError(f"{self.source}: expected actions of {stated_actions}, found the names {names}")
-            arrays["actions"] += int(stated_actions.start)
+            for name in ("actions", "label"):
+                if name in arrays:
+                    arrays[name] += int(stated_actions.start)
         if observation_space is None:
             observation_space = self._found_space(arrays)
         return Head(observation_space, stated_actions or action_space, (), record)
@@ -579,7 +597,7 @@ class _Reader:
     def _cast(self, arrays: dict[str, Array], head: Head) -> None:
         """Values as their space has them, where none is changed by it."""
         parts = {leaf_name(path): space for path, space in leaf_spaces(head.observation_space).items()}
-        parts["actions"] = head.action_space
+        parts |= {"actions": head.action_space, "label": head.action_space}
         for name, space in parts.items():
             if name not in arrays:
                 continue

@@ -210,6 +210,8 @@ class _Plan:
         for path, array in leaves(log.observations).items():
             self._observation(path, array, frame)
         self._vector("action", "action", log.actions, step, leaf_spaces(log.action_space)[""])
+        if log.label is not None:
+            self._vector("label", "label", log.label, step, leaf_spaces(log.action_space)[""])
         self._add("reward", "reward", log.rewards, step)
         self._add("termination", "terminated", log.terminations, step)
         self._add("truncation", "truncated", log.truncations, step)

@@ -73,6 +73,19 @@ def test_the_chain_of_logs(fqi: Fqi, copies: Path) -> None:
     assert load_log("few.h5").episodes == 1
 
 
+def test_what_a_format_cannot_hold_is_said_before_it_is_lost(fqi: Fqi, refused: Refused, copies: Path) -> None:
+    said = refused("data", "convert", "log.h5", "d3rlpy:out.h5")
+    assert "propensities" in said
+    assert "--lossy" in said
+    found = fqi("data", "convert", "log.h5", "d3rlpy:out.h5", "--lossy", "--json")
+    assert found.json["log"] == "d3rlpy:out.h5"
+    assert "propensities" in found.err
+    assert "exists already" in refused("data", "convert", "log.h5", "d3rlpy:out.h5", "--lossy")
+    assert "is the log that is read" in refused("data", "convert", "d3rlpy:out.h5", "out.h5", "--force")
+    back = fqi("data", "convert", "d3rlpy:out.h5", "back.h5", "--json").json
+    assert 0 < back["episodes"] <= load_log("log.h5").episodes
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -15,10 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fqi.datasets import stream
+from fqi.datasets import store, stream
+from fqi.datasets.columns import Column, columns_of, head_of, per
 from fqi.datasets.convert import Hearing, Wanted, convert, head_of_log, keep, merge, split
 from fqi.datasets.flatten import flattening
 from fqi.datasets.load import load_log, save_log
+from fqi.datasets.pieces import Stream
 from fqi.datasets.stream import windows
 from fqi.errors import UserError
 from fqi.log import Log, fingerprint
@@ -242,6 +244,24 @@ def test_a_format_that_loses_something_is_asked_about(monkeypatch: pytest.Monkey
     assert written == ["x.poor"]
 
 
+def test_a_format_that_hands_over_pieces_is_never_held_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fqi.datasets import convert as converting
+
+    log = small_log()
+    arrays = columns_of(log)
+    columns = tuple(Column(name, array.dtype, array.shape[1:], per(name)) for name, array in arrays.items())
+    pieces = ((name, array[i : i + 3]) for name, array in arrays.items() for i in range(0, len(array), 3))
+    form = replace(store.FORMAT, stream=lambda name: Stream(head_of(log), columns, log.steps, log.episodes, pieces))
+    monkeypatch.setattr(converting, "resolve", lambda name: (name, form))
+    heard: list[tuple[int, int]] = []
+    made = convert("pieces", "a.h5", hearing=Hearing(progress=lambda done, total: heard.append((done, total))))
+    assert (made.steps, made.episodes) == (20, 4)
+    assert heard[-1] == (20, 20)
+    found = load_log("a.h5")
+    assert found.provenance["converted_from"] == ["pieces"]
+    assert_same(plain(found), plain(log))
+
+
 def broken(change: Any) -> str:
     save_log(small_log(), "a.h5")
     with h5py.File("a.h5", "r+") as file:
@@ -295,11 +315,17 @@ def test_conversion_flattens_actions_and_says_so() -> None:
     log = replace(
         small_log(), action_space=gym.spaces.MultiDiscrete([2, 3]), actions=np.stack([np.arange(20) % 2] * 2, axis=1)
     )
+    log = replace(log, label=log.actions[::-1].copy())
     save_log(log, "a.h5")
+    save_log(log, "minari:fqi/many-v0")
+    convert("minari:fqi/many-v0", "m.h5", flatten_actions=True)
     convert("a.h5", "b.h5", flatten_actions=True)
-    found = load_log("b.h5")
-    assert found.action_space == gym.spaces.Discrete(6)
-    assert found.actions.tolist() == [0, 4] * 10
+    for name in ("b.h5", "m.h5"):
+        found = load_log(name)
+        assert found.action_space == gym.spaces.Discrete(6)
+        assert found.actions.tolist() == [0, 4] * 10
+        assert found.label is not None
+        assert found.label.tolist() == [4, 0] * 10
     assert found.provenance["action_table"]["meaning"][4] == [1, 1]
     assert "one choice already" in refusal(convert, "b.h5", "c.h5", flatten_actions=True)
 

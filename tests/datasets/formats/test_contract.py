@@ -43,6 +43,7 @@ def _d3rlpy(log: Log) -> Log:
         log,
         "propensity",
         "behaviour",
+        "label",
         "action_mask",
         "seeds",
         "origin",
@@ -63,6 +64,7 @@ class Case:
 HOLDS = {
     "fqi": Case("{}.h5", lambda log: log),
     "minari": Case("minari:fqi/any-v{}", lambda log: log),
+    "table": Case("{}.csv", lambda log: log),
     "d4rl": Case("d4rl:{}.hdf5", _d4rl, "D4RL holds one array"),
     "d3rlpy": Case("d3rlpy:{}.h5", _d3rlpy, "d3rlpy knows numbered actions"),
 }

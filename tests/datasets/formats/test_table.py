@@ -403,6 +403,18 @@ def test_named_actions_in_a_stated_order() -> None:
     assert "row 20001: column action" in sentence(numbers_first + "20000,1.5,up,1,1\n")
 
 
+def test_labels_are_actions_of_an_expert() -> None:
+    text = "episode,obs,action,label,reward,terminal\n0,1.5,up,left,1,0\n0,2.5,down,up,1,1\n"
+    log = read(text)
+    assert log.provenance["action_names"] == ["down", "left", "up"]
+    assert log.actions.tolist() == [2, 0]
+    assert log.label is not None
+    assert log.label.tolist() == [1, 2]
+    assert read(text.replace("up,left", "1,4").replace("down,up", "0,1")).action_space == gym.spaces.Discrete(5)
+    assert "column action: expected numbers" in sentence(text.replace("up,left", "up,1").replace("down,up", "down,2"))
+    assert "row 1: column label" in sentence(text, actions="up,down")
+
+
 def test_the_doctor_gets_what_is_broken() -> None:
     csv("episode,obs,action,reward,terminal\n0,1.5,0,nan,0\n0,2.5,1,1,1\n")
     columns = load_columns("t.csv")
