@@ -80,3 +80,14 @@ def test_what_was_trained_there_is_judged_here(tmp_path):
 def test_other_settings_train_there_too(flags, tmp_path):
     run = train(LOG, config("cuda", iterations=2, **flags), tmp_path / "run")
     assert run.record["status"] == "finished"
+
+
+@pytest.mark.parametrize("flags", [
+    {"average": 2, "target": "double", "weights": "prioritised"}, {"target": "mixture", "weights": "split"},
+    {"n_step": 3, "n_step_rule": "cut", "trace_decay": 0.9}, {"constraint": 0.3, "conservative": 0.5},
+], ids=str)  # fmt: skip
+def test_every_slot_computes_on_the_device_and_goes_on(flags, tmp_path):
+    whole = train(LOG, config("cuda", **flags), tmp_path / "whole")
+    half = train(LOG, config("cuda", **(flags | {"iterations": 3})), tmp_path / "half")
+    again = resume(Run.open(half.path), LOG, iterations=6)
+    np.testing.assert_allclose(values(again), values(whole), atol=1e-3)
