@@ -138,7 +138,7 @@ def _recorded(file: SafeFile, name: str) -> int:
 
 def _accepts(reference: str) -> bool:
     path = Path(reference)
-    return path.is_file() or journal.journal_path(path).is_file()
+    return path.is_file() or (bool(path.name) and journal.journal_path(path).is_file())
 
 
 FORMAT = Format("fqi", "FILE.h5", _accepts, read_log, read_columns, write_log, lambda name: Path(name).suffix == SUFFIX)

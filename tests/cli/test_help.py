@@ -72,27 +72,18 @@ def test_help_keeps_within_the_terminal(fqi: Fqi, columns: int, monkeypatch: pyt
         assert "\x1b" not in found
 
 
-def test_help_is_quick_and_light() -> None:
+def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys, json, resource\n"
+        "import sys, json\n"
         "sys.argv = ['fqi', '--help']\n"
         "from fqi.cli.main import run\n"
         "try: run()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'gymnasium', 'h5py', 'sklearn', 'matplotlib', 'minari', 'scipy'}\n"
-        "heavy &= set(sys.modules)\n"
-        "u = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "print(json.dumps([sorted(heavy), u.ru_utime + u.ru_stime]), file=sys.stderr)\n"
+        "print(json.dumps(sorted(heavy & set(sys.modules))), file=sys.stderr)\n"
     )
-    seconds = []
-    for _ in range(3):
-        found = subprocess.run(
-            [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
-        )
-        heavy, cpu = json.loads(found.stderr)
-        assert heavy == []
-        seconds.append(cpu)
-    assert min(seconds) < 0.3, seconds
+    found = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert json.loads(found.stderr) == []
 
 
 def test_version_and_bare_word(fqi: Fqi) -> None:
