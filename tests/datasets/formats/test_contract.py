@@ -30,7 +30,7 @@ def without(log: Log, *columns: str, **changed: Any) -> Log:
 
 
 def _d4rl(log: Log) -> Log:
-    return without(log, "action_mask", "seeds", "origin")
+    return without(log, "label", "action_mask", "seeds", "origin")
 
 
 def _d3rlpy(log: Log) -> Log:
@@ -43,6 +43,7 @@ def _d3rlpy(log: Log) -> Log:
         log,
         "propensity",
         "behaviour",
+        "label",
         "action_mask",
         "seeds",
         "origin",
@@ -63,6 +64,7 @@ class Case:
 HOLDS = {
     "fqi": Case("{}.h5", lambda log: log),
     "minari": Case("minari:fqi/any-v{}", lambda log: log),
+    "table": Case("{}.csv", lambda log: without(log, "label")),
     "d4rl": Case("d4rl:{}.hdf5", _d4rl, "D4RL holds one array"),
     "d3rlpy": Case("d3rlpy:{}.h5", _d3rlpy, "d3rlpy knows numbered actions"),
 }
