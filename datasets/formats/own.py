@@ -54,7 +54,7 @@ def lost_columns(log: Log, kept: tuple[str, ...] = ()) -> list[str]:
 _MEANING = {
     "propensity": "propensities: no off-policy estimate can weigh the steps",
     "behaviour": "which behaviour took each step",
-    "label": "which actions an expert would have taken",
+    "label": "the labels of an expert: what was taken can be cloned, not what should have been",
     "action_mask": "the mask of legal actions",
     "seeds": "the reset seeds of the episodes",
     "origin": "the slot and tick at which each episode began",

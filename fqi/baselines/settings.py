@@ -47,7 +47,7 @@ class LikelihoodSettings:
 class CloneSettings(LikelihoodSettings):
     """Behaviour cloning."""
 
-    updates: int = option(2000, "Gradient steps at most.", low=1)
+    updates: int = option(6000, "Gradient steps at most.", low=1)
     imitate: str = option(
         "auto",
         "Learn the actions that were taken, or the labels that an expert gave; auto: labels where the log has them.",
@@ -56,7 +56,7 @@ class CloneSettings(LikelihoodSettings):
     best: float = option(100.0, "Percent of the episodes to clone, those of the highest returns.", above=0, high=100)
     holdout: float = option(0.1, "Share of the episodes kept out of the fit, drawn for each seed.", low=0, high=0.9)
     patience: int = option(
-        5, "Stop after this many looks without a better held-out loss, and keep the best; 0: never.", low=0
+        10, "Stop after this many looks without a better held-out loss, and keep the best; 0: never.", low=0
     )
     look_every: int = option(
         100, "Gradient steps from one look at the held-out loss to the next.", low=1, only=("patience", True)
