@@ -63,7 +63,8 @@ def compare(
     expert: Annotated[
         str | None,
         typer.Option(
-            help="Who can be asked: any policy as in fqi collect. \\[default: the scripted one, where one is shipped]",
+            help="Who can be asked: a policy as in fqi collect, or person (you, at the keyboard). "
+            "\\[default: the scripted one, where one is shipped]",
             show_default=False,
         ),
     ] = None,

@@ -12,7 +12,7 @@ from typing import Any
 from fqi.cli.shared import LOGS, RUNS, counted, newest, progress, say, trust_features, unused
 from fqi.errors import UserError
 from fqi.log import Log
-from fqi.reports.comparison.arena import Arena
+from fqi.reports.comparison.arena import PERSON, Arena
 from fqi.reports.comparison.entries import SETTINGS, Entry, entries, settings_of
 from fqi.reports.comparison.learners import episodes_of, fitted_config
 from fqi.reports.comparison.record import Comparison
@@ -76,6 +76,8 @@ def begin(choice: Choice, out: Path | None, json: bool) -> Comparison:
     tasks = [_Prepared.of(task, typed=bool(choice.env or choice.suite)) for task in suite.tasks]
     for task in tasks:
         task.check(taking_part)
+    if seeds > 1 and any(task.expert == PERSON for task in tasks):
+        raise UserError("a person can watch one environment at a time; give --seeds 1")
     path = out or unused(COMPARISONS, Path(choice.suite).stem if choice.suite else tasks[0].environment["id"], "")
     Comparison.refuse_existing(path)
     names, places = ([one.name for one in taking_part], [task.environment["id"] for task in tasks])
@@ -153,7 +155,7 @@ class _Prepared:
         arena = self.arena(None, ())
         slots = arena.slots(1)
         slots.close()
-        if self.expert is not None:
+        if arena.tireless:
             arena.ask()
         for one in taking_part:
             if one.kind == "dagger" and self.expert is None:
@@ -245,5 +247,5 @@ def _learners(
         for name, names in behaviours.items()
     ]
     found.append({"name": "random", "kind": "random", "settings": {}})
-    asked = [task.environment["id"] for task in tasks if task.expert is not None]
+    asked = [task.environment["id"] for task in tasks if task.arena(None, ()).tireless]
     return found + ([{"name": "expert", "kind": "expert", "settings": {}, "tasks": asked}] if asked else [])

@@ -21,6 +21,7 @@ from fqi.rollout import Played, play
 from fqi.slots import Slots
 from fqi.threads import one_thread
 
+PERSON = "person"  # at the keyboard, in place of a policy
 LOOKS = 20  # episodes of each look at a policy that still learns
 
 
@@ -69,8 +70,13 @@ class Arena:
         finally:
             slots.close()
 
+    @property
+    def tireless(self) -> bool:
+        """Whether there is an expert that can be asked about thousands of states."""
+        return self.expert not in (None, PERSON)
+
     def ask(self) -> Policy:
-        """The expert."""
+        """The expert, a policy."""
         if self.expert is None:
             raise UserError(f"{self.environment['id']}: no expert is shipped for it; name one by --expert")
         slots = self.slots(1)

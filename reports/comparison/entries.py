@@ -10,14 +10,26 @@ from typing import Any
 
 from fqi.baselines.settings import CloneSettings, DaggerSettings, DqnSettings, OfflineDqnSettings
 from fqi.errors import UserError
-from fqi.options import build, check, parse
+from fqi.options import build, check, option, parse
 from fqi.regressors import REGRESSORS
 from fqi.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class DaggerEntry(DaggerSettings):
+    """DAgger in a comparison."""
+
+    begin: str = option(
+        "nothing",
+        "Begin with nothing, or with the log, whose states the expert then labels.",
+        choices=("nothing", "log"),
+    )
+
 
 RUNGS = {"dqn": "v3", "dqn-v1": "v1", "dqn-v2": "v2"}
 SETTINGS: dict[str, type[Any]] = {
     "bc": CloneSettings,
-    "dagger": DaggerSettings,
+    "dagger": DaggerEntry,
     "offline-dqn": OfflineDqnSettings,
     **dict.fromkeys(RUNGS, DqnSettings),
 }

@@ -15,18 +15,20 @@ from fqi.baselines.cloning import clone
 from fqi.baselines.contract import Learned
 from fqi.baselines.dagger import dagger
 from fqi.baselines.dqn import dqn, offline_dqn
+from fqi.baselines.person import Person, watched
 from fqi.baselines.saved import save_learned
 from fqi.errors import UserError
 from fqi.log import Log
 from fqi.networks.population import Population
 from fqi.policies import Policy, Uniform
-from fqi.reports.comparison.arena import LOOKS, Arena
+from fqi.reports.comparison.arena import LOOKS, PERSON, Arena
 from fqi.reports.comparison.entries import Entry, settings_of
 from fqi.reports.comparison.shift import shift
 from fqi.reports.evaluation import evaluate, spread
 from fqi.rollout import Played
 from fqi.run import Run
 from fqi.settings import Config
+from fqi.slots import Slots
 from fqi.training import configure, resume, train
 
 CURVE = 10  # rounds of fitted Q-iteration that are evaluated
@@ -147,7 +149,7 @@ def _cloned(bout: Bout) -> dict[str, Any]:
     settings = settings_of(bout.entry, bout.shared())
     learned, seconds = _timed(lambda: clone(log, settings, bout.arena.seeds, listen=bout.tell))
     facts = [dict(found) for found in learned.facts]
-    if bout.arena.expert is not None:
+    if bout.arena.tireless:
         for found, more in zip(facts, shift(learned.policies, bout.arena, log), strict=True):
             found |= more
     return _judged(bout, learned, seconds, rows=log.steps) | {"facts": facts}
@@ -156,17 +158,30 @@ def _cloned(bout: Bout) -> dict[str, Any]:
 def _daggered(bout: Bout) -> dict[str, Any]:
     arena = bout.arena
     settings = settings_of(bout.entry, bout.shared())
-    slots = arena.slots(len(arena.seeds))
+    log = bout.log() if settings.begin == "log" else None
+    slots, expert = _who_answers(bout)
     try:
         learned, seconds = _timed(
             lambda: dagger(
-                None, slots, arena.ask(), settings, arena.seeds, arena.limit, arena.look,
+                log, slots, expert, settings, arena.seeds, arena.limit, arena.look,
                 environment=arena.environment, listen=bout.tell,
             )
         )  # fmt: skip
     finally:
         slots.close()
-    return _judged(bout, learned, seconds, rows=0)
+    return _judged(bout, learned, seconds, rows=0 if log is None else log.steps)
+
+
+def _who_answers(bout: Bout) -> tuple[Slots, Policy]:
+    """The environment of each seed, and who says what to do in it: the expert, or a person who watches it."""
+    arena = bout.arena
+    if arena.expert != PERSON:
+        return arena.slots(len(arena.seeds)), arena.ask()
+    if len(arena.seeds) > 1:
+        raise UserError("a person can watch one environment at a time; give --seeds 1")
+    slots, view = watched(arena.environment, arena.trusted)
+    bout.folder.mkdir(parents=True, exist_ok=True)
+    return slots, Person(slots.action_space, render=view, picture=bout.folder / "now.png")
 
 
 def _online(bout: Bout) -> dict[str, Any]:

@@ -151,3 +151,34 @@ def test_what_cannot_be_is_refused_before_anything_is_begun(refused, copies, wor
 
 def test_without_run_and_log_the_next_command_is_named(refused):
     assert "fqi collect" in refused("compare")
+
+
+def test_a_person_can_be_the_expert(fqi, copies, monkeypatch):
+    from fqi.baselines import person
+
+    answered = []
+
+    def read(question):
+        answered.append(question)
+        return str(len(answered) % 2)
+
+    monkeypatch.setattr(
+        person.Person.__init__, "__kwdefaults__", person.Person.__init__.__kwdefaults__ | {"read": read}
+    )
+    settings = "dagger:iterations=1,steps=5,updates=5,width=8,begin=nothing"
+    words = ("--env", "FrozenLake-v1", "--steps", "50", "--iterations", "1", "--expert", "person", "--episodes", "2")
+    assert "give --seeds 1" in fqi("compare", settings, *words).err
+    assert fqi("compare", settings, *words, "--seeds", "1").code == 0
+    cells = {learner: cell for (_, learner), cell in Comparison.open(Path("comparisons/latest")).cells.items()}
+    assert len(answered) == 5
+    assert "expert" not in cells
+    assert cells[settings]["queries"] == 5
+
+
+def test_dagger_can_begin_with_the_log(fqi, copies):
+    settings = "dagger:iterations=1,steps=5,updates=5,width=8,begin=log"
+    found = fqi("compare", settings, "fqi:updates=5,width=8,iterations=1", "--log", "log.h5", *FEW, "--iterations", "1")
+    assert found.code == 0, found
+    cells = Comparison.open(Path("comparisons/latest")).cells
+    cell = cells["CartPole-v1", settings]
+    assert (cell["rows"], cell["queries"], cell["steps"]) == (300, 305, 5)
