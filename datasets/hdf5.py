@@ -99,19 +99,22 @@ class SafeFile:
         self.read_into(dataset, name, array)
         return array
 
-    def read_into(self, dataset: h5d.DatasetID, name: str, array: Array) -> None:
-        """The dataset, already checked, into memory that is there already."""
+    def read_into(self, dataset: h5d.DatasetID, name: str, array: Array, memory: h5t.TypeID | None = None) -> None:
+        """The dataset, already checked, into memory that is there already.
+
+        `memory` saves making HDF5's type of the array anew for every dataset; of booleans, it is the dataset's own.
+        """
         if not array.size:
             return
         if array.dtype == np.bool_:  # as the bytes that they are, since only 0 and 1 may be called bool
             raw = array.view(np.int8)
-            dataset.read(h5s.ALL, h5s.ALL, raw, mtype=dataset.get_type())
+            dataset.read(h5s.ALL, h5s.ALL, raw, mtype=dataset.get_type() if memory is None else memory)
             if raw.view(np.uint8).max() > 1:
                 row = int(np.flatnonzero(raw.reshape(len(raw), -1).view(np.uint8).max(axis=1) > 1)[0])
                 found = raw.reshape(len(raw), -1).view(np.uint8)[row].max()
                 raise UserError(f"{self.path}: {name}: row {row}: expected 0 or 1, found {found}")
         else:
-            dataset.read(h5s.ALL, h5s.ALL, array)
+            dataset.read(h5s.ALL, h5s.ALL, array, mtype=memory)
 
     def check(self, dataset: h5d.DatasetID, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Shape and dtype of a dataset that is safe to read; the file's budget is charged with its bytes."""
