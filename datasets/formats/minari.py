@@ -182,7 +182,7 @@ def _read_all(folder: Path, metadata: dict[str, Any], problems: dict[str, str] |
 def read_share(folder: str, first: int, last: int, shares: int) -> tuple[dict[str, int], dict[str, Array]]:
     """In another process: the episodes between two places."""
     data = Path(folder)
-    with opened(data / _DATA) as file:
+    with opened(data / _DATA, links_known=True) as file:
         numbers = _episode_numbers(file)[first:last]
         found = _read_share(file, data, _metadata(data / "metadata.json"), numbers, shares, None)
         return found.notes, found.arrays
