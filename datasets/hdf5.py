@@ -99,19 +99,23 @@ class SafeFile:
         self.read_into(dataset, name, array)
         return array
 
-    def read_into(self, dataset: h5d.DatasetID, name: str, array: Array) -> None:
-        """The dataset, already checked, into memory that is there already."""
+    def read_into(self, dataset: h5d.DatasetID, name: str, array: Array, memory: h5t.TypeID | None = None) -> None:
+        """The dataset, already checked, into memory that is there already.
+
+        `memory` saves making HDF5's type of the array anew for every dataset; of booleans, it is the dataset's own.
+        """
         if not array.size:
             return
         if array.dtype == np.bool_:  # as the bytes that they are, since only 0 and 1 may be called bool
             raw = array.view(np.int8)
-            dataset.read(h5s.ALL, h5s.ALL, raw, mtype=dataset.get_type())
+            dataset.read(h5s.ALL, h5s.ALL, raw, mtype=dataset.get_type() if memory is None else memory)
             if raw.view(np.uint8).max() > 1:
-                row = int(np.flatnonzero(raw.reshape(len(raw), -1).view(np.uint8).max(axis=1) > 1)[0])
-                found = raw.reshape(len(raw), -1).view(np.uint8)[row].max()
+                byte_rows = raw.view(np.uint8).reshape(len(raw) if raw.ndim else 1, -1)
+                row = int(np.flatnonzero(byte_rows.max(axis=1) > 1)[0])
+                found = byte_rows[row].max()
                 raise UserError(f"{self.path}: {name}: row {row}: expected 0 or 1, found {found}")
         else:
-            dataset.read(h5s.ALL, h5s.ALL, array)
+            dataset.read(h5s.ALL, h5s.ALL, array, mtype=memory)
 
     def check(self, dataset: h5d.DatasetID, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Shape and dtype of a dataset that is safe to read; the file's budget is charged with its bytes."""
@@ -197,8 +201,10 @@ def memory_bytes() -> int:
 
 
 @contextmanager
-def opened(path: Path, whole_rows: bool = False) -> Iterator[SafeFile]:
+def opened(path: Path, whole_rows: bool = False, links_known: bool = False) -> Iterator[SafeFile]:
     """The file for reading, once all its links have been looked at and none leaves it.
+
+    `links_known` is for a process that helps another, which looked at them before.
 
     Where chunks hold whole rows, reading is fastest without HDF5's cache of chunks: bytes go straight to their place.
     Where they split rows it is slowest so, since every piece of a row is then fetched from the file by itself.
@@ -212,7 +218,8 @@ def opened(path: Path, whole_rows: bool = False) -> Iterator[SafeFile]:
             found = "an empty file" if path.stat().st_size == 0 else "another kind of file"
             raise UserError(f"{path}: expected an HDF5 file, found {found}")
         with h5py.File(path, "r", rdcc_nbytes=0 if whole_rows else 4 << 20, locking="best-effort") as file:
-            _refuse_links(file, path)
+            if not links_known:
+                _refuse_links(file, path)
             size = path.stat().st_size
             yield SafeFile(path, file, size, size, memory_bytes())
 

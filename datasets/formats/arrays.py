@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.lib import format as npy
 
 from fqi.datasets.hdf5 import damage, memory_bytes, plain
 from fqi.errors import UserError
@@ -37,20 +37,29 @@ class Header:
 
 
 def read_header(file: IO[bytes], where: str) -> Header:
-    """The header of an .npy file; the data follow."""
+    """The header of an .npy file; the data follow.
+
+    numpy's own reader mends headers of Python 2 by their tokens, which fails in ways of its own.
+    """
+    start = file.read(8)
+    if start[:6] != b"\x93NUMPY" or start[6:] not in (b"\x01\x00", b"\x02\x00"):
+        raise UserError(f"{where}: expected an array of numbers in numpy's format, found {start!r}")
+    size = int.from_bytes(file.read(2 if start[6] == 1 else 4), "little")
+    text = file.read(size) if size <= _LONGEST_HEADER else b""
     try:
-        version = npy.read_magic(file)
-        if version not in ((1, 0), (2, 0)):
-            raise UserError(f"{where}: expected an array of numbers, found version {version} of numpy's format")
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read(file, max_header_size=_LONGEST_HEADER)
-    except UserError:
-        raise
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, OverflowError) as error:
-        raise UserError(f"{where}: expected an array of numpy's, found damage ({_first_line(error)})") from error
-    if any(isinstance(extent, bool) or extent < 0 for extent in shape) or len(shape) > 32:
-        raise UserError(f"{where}: expected a shape, found {str(shape)[:80]}")
-    return Header(tuple(int(extent) for extent in shape), dtype, bool(fortran))
+        said = ast.literal_eval(text.decode("latin-1").strip())
+        shape, fortran, descr = (said.pop(key) for key in ("shape", "fortran_order", "descr"))
+        extents = all(isinstance(extent, int) and not isinstance(extent, bool) and extent >= 0 for extent in shape)
+        if len(text) < size or said or not isinstance(shape, tuple) or len(shape) > 32 or not extents:
+            raise ValueError(f"shape {str(shape)[:80]}")
+        if not isinstance(fortran, bool) or not isinstance(descr, str | list):
+            raise ValueError("no dtype")
+        dtype = np.dtype(descr) if isinstance(descr, str) else np.dtype([("", object)])  # records are refused later
+    except (ValueError, SyntaxError, TypeError, KeyError, AttributeError, RecursionError, MemoryError) as error:
+        raise UserError(
+            f"{where}: expected an array of numpy's with a shape, found damage ({_first_line(error)})"
+        ) from error
+    return Header(shape, dtype, fortran)
 
 
 def fill(file: IO[bytes], array: Array, where: str) -> None:

@@ -10,7 +10,8 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fqi.datasets.columns import Columns, Head, leaf_name, to_log
 from fqi.datasets.flatten import Flattening, flattening
 from fqi.datasets.format import Format
 from fqi.datasets.hdf5 import SafeFile, damage, opened
+from fqi.datasets.processes import Helper
 from fqi.errors import UserError
 from fqi.files import sync
 from fqi.log import Log
@@ -34,6 +36,8 @@ _ID = re.compile(r"(?:[-_A-Za-z0-9][-_A-Za-z0-9/]*[-_A-Za-z0-9]+/)?[-_A-Za-z0-9]
 _DATA = "main_data.hdf5"
 _EXTRA = ("propensity", "behaviour", "label")  # what a log has per step and Minari knows only as infos
 _ORIGIN = "fqi_origin"  # attribute of an episode
+_EPISODES_OF_A_SHARE = 1500  # reading fewer takes less time than starting another process
+_MOST_SHARES = 8
 _OLD_SPEC = ('"order_enforce": true,', '"apply_api_compatibility": false,', '"autoreset": false, ')
 
 
@@ -114,18 +118,8 @@ def _read(reference: str, lenient: bool, flatten_actions: bool = False) -> Colum
     flat = flattening(action_space, reference) if flatten_actions else None
     own = metadata.get("fqi") if isinstance(metadata.get("fqi"), dict) else None
     columns = Columns(reference)
-    with opened(folder / _DATA) as file:
-        episodes = _Episodes(file, observation_space, action_space, metadata, own, flat)
-        for index in _episode_numbers(file):
-            try:
-                with file.damage(f"episode_{index}"):
-                    episodes.read(index)
-            except UserError as error:
-                if not lenient:
-                    raise
-                episodes.cut()
-                columns.problems[f"episode_{index}"] = str(error)
-        columns.arrays = episodes.arrays()
+    share = _read_all(folder, metadata, columns.problems if lenient else None, flatten_actions)
+    columns.arrays = share.arrays
     if own is not None and "log" in own:
         try:
             columns.head = Head.from_json({**_space_json(metadata), **own["log"]})
@@ -138,9 +132,123 @@ def _read(reference: str, lenient: bool, flatten_actions: bool = False) -> Colum
     if flat is not None:
         columns.head = replace(columns.head, action_space=gym.spaces.Discrete(flat.count))
         columns.head = columns.head.noting(action_table=flat.to_json())
-    if episodes.notes:
-        columns.head = columns.head.noting(notes=episodes.notes)
+    if share.notes:
+        columns.head = columns.head.noting(notes=share.notes)
     return columns
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Some of the episodes, and what had to be mended in them."""
+
+    arrays: dict[str, Array]
+    notes: dict[str, int]
+
+
+def _read_share(
+    file: SafeFile,
+    folder: Path,
+    metadata: dict[str, Any],
+    numbers: list[int],
+    shares: int,
+    problems: dict[str, str] | None,
+    flatten_actions: bool,
+) -> _Share:
+    """The episodes of these numbers; what cannot be read becomes a problem, or an error."""
+    own = metadata.get("fqi") if isinstance(metadata.get("fqi"), dict) else None
+    file.memory_left //= shares
+    observation_space, action_space = _spaces(metadata, folder)
+    flat = flattening(action_space, str(folder)) if flatten_actions else None
+    episodes = _Episodes(file, observation_space, action_space, metadata, own, flat, shares)
+    for index in numbers:
+        try:
+            with file.damage(f"episode_{index}"):
+                episodes.read(index)
+        except UserError as error:
+            if problems is None:
+                raise
+            episodes.cut()
+            problems[f"episode_{index}"] = str(error)
+    return _Share(episodes.arrays(), episodes.notes)
+
+
+def _read_all(folder: Path, metadata: dict[str, Any], problems: dict[str, str] | None, flatten_actions: bool) -> _Share:
+    """All episodes; many are shared out among processes, since HDF5 takes most of its time to open each dataset."""
+    with opened(folder / _DATA) as file:
+        numbers = _episode_numbers(file)
+        shares = max(1, min(_processors(), _MOST_SHARES, len(numbers) // _EPISODES_OF_A_SHARE))
+        if problems is not None or len(_space_json(metadata)) < 2:  # only this process may know the environment
+            shares = 1
+        bounds = [len(numbers) * i // shares for i in range(shares + 1)]
+        helpers: list[Helper] = []
+        try:
+            for first, last in pairwise(bounds[1:]):
+                helpers.append(Helper(f"{__name__}:read_share", str(folder), first, last, shares, flatten_actions))
+            mine = _read_share(file, folder, metadata, numbers[: bounds[1]], shares, problems, flatten_actions)
+            return _joined(mine, helpers) if helpers else mine
+        finally:
+            for helper in helpers:
+                helper.close()
+
+
+def read_share(
+    folder: str, first: int, last: int, shares: int, flatten_actions: bool
+) -> tuple[dict[str, int], dict[str, Array]]:
+    """In another process: the episodes between two places."""
+    data = Path(folder)
+    with opened(data / _DATA, links_known=True) as file:
+        numbers = _episode_numbers(file)[first:last]
+        found = _read_share(file, data, _metadata(data / "metadata.json"), numbers, shares, None, flatten_actions)
+        return found.notes, found.arrays
+
+
+def _joined(mine: _Share, helpers: list[Helper]) -> _Share:
+    """The shares one after another; what comes from other processes goes straight to its place."""
+    answers = [helper.answer() for helper in helpers]
+    notes = dict(mine.notes)
+    shapes: dict[str, list[tuple[int, ...]]] = {name: [array.shape] for name, array in mine.arrays.items()}
+    optional = {"seeds"}  # of shares where no episode has one
+    for said, described in answers:
+        for note, count in said.items():
+            notes[note] = notes.get(note, 0) + count
+        theirs = {name: (dtype, shape) for name, dtype, shape in described}
+        for name in {*mine.arrays, *theirs} - optional:
+            array = mine.arrays.get(name)
+            if array is None or name not in theirs or theirs[name][0] != array.dtype:
+                raise UserError(f"{name}: expected the same in every episode, found it different in some")
+            if theirs[name][1][1:] != array.shape[1:]:
+                expected = f"rows of {array.shape[1:]} as in earlier episodes"
+                raise UserError(f"{name}: expected {expected}, found {theirs[name][1][1:]}")
+            shapes[name].append(theirs[name][1])
+    arrays = {
+        name: np.empty((sum(shape[0] for shape in found), *found[0][1:]), mine.arrays[name].dtype)
+        for name, found in shapes.items()
+        if name not in optional
+    }
+    filled = {name: len(array) for name, array in mine.arrays.items()}
+    for name in arrays:
+        arrays[name][: filled[name]] = mine.arrays[name]
+    seeds = [mine.arrays.get("seeds", np.full(len(mine.arrays["lengths"]), -1, np.int64))]
+    for helper, (_, described) in zip(helpers, answers, strict=True):
+        own_seeds: Array | None = None
+        for name, dtype, shape in described:
+            if name in optional:
+                own_seeds = np.empty(shape, dtype)
+                helper.fill(own_seeds)
+                continue
+            helper.fill(arrays[name][filled[name] : filled[name] + shape[0]])
+            filled[name] += shape[0]
+        episodes = next(shape[0] for name, _, shape in described if name == "lengths")
+        seeds.append(np.full(episodes, -1, np.int64) if own_seeds is None else own_seeds)
+    joined = np.concatenate(seeds)
+    if (joined != -1).any():
+        arrays["seeds"] = joined
+    return _Share(arrays, notes)
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _metadata(path: Path) -> dict[str, Any]:
@@ -229,6 +337,7 @@ class _Episodes:
         metadata: dict[str, Any],
         own: dict[str, Any] | None,
         flat: Flattening | None = None,
+        shares: int = 1,
     ) -> None:
         self._file = file
         self._flat = flat
@@ -240,13 +349,13 @@ class _Episodes:
         self._jpeg = bool(metadata.get("jpeg_encoding", True))
         self._extra = [str(name) for name in (own or {}).get("infos", [])]
         steps, count = metadata.get("total_steps"), metadata.get("total_episodes")
-        self._hint = steps + count if isinstance(steps, int) and isinstance(count, int) else 0
+        self._hint = (steps + count) // shares if isinstance(steps, int) and isinstance(count, int) else 0
         self._columns: dict[str, _Growing] = {}
         self._lengths: list[int] = []
         self._seeds: list[int] = []
         self._with_origin = (own or {}).get("origin") is True
         self._origin: list[Array] = []
-        self._types: dict[str, tuple[h5t.TypeID, np.dtype[Any]]] = {}
+        self._types: dict[str, tuple[h5t.TypeID, np.dtype[Any], h5t.TypeID]] = {}  # in the file, as a dtype, in memory
         self._counts: dict[str, int] = {}
 
     @property
@@ -338,11 +447,12 @@ class _Episodes:
         if known is None or not kind.equal(
             known[0]
         ):  # to build a dtype anew for every dataset would cost a fifth of all
-            known = self._types[name] = (kind, self._file.plain_dtype(dataset, where))
+            dtype = self._file.plain_dtype(dataset, where)
+            known = self._types[name] = (kind, dtype, kind if dtype.kind == "b" else h5t.py_create(dtype))
         shape = dataset.shape
         self._file.charge(dataset, where, shape, known[1].itemsize)
         array = np.empty(shape, known[1])
-        self._file.read_into(dataset, where, array)
+        self._file.read_into(dataset, where, array, known[2])
         return array
 
     def _observations(self, group: h5g.GroupID, inside: str, where: str, space: gym.Space[Any], rows: int) -> Array:

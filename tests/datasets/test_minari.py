@@ -298,3 +298,17 @@ def test_spaces_are_written_as_minari_writes_them(log: Log) -> None:
         assert spaces.to_json(spaces.from_json(value)) == value
         assert spaces.from_json(value) == space
         assert deserialize_space(value) == space
+
+
+def test_episodes_shared_out_among_processes_are_the_same_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = played("CartPole-v1", 300, behaviours=("random",), behaviour=None)
+    ours.write_minari(log, "minari:fqi/many-v0")
+    monkeypatch.setattr(ours, "_EPISODES_OF_A_SHARE", 4)
+    monkeypatch.setattr(ours, "_processors", lambda: 3)
+    assert log.episodes >= 12
+    assert_same(ours.read_minari("minari:fqi/many-v0"), log)
+    with h5py.File(ours.root() / "fqi/many-v0/data/main_data.hdf5", "r+") as file:
+        last = max(int(name[8:]) for name in file)
+        del file[f"episode_{last}"]["rewards"]
+    with pytest.raises(UserError, match=f"episode_{last}"):  # found in another process
+        ours.read_minari("minari:fqi/many-v0")

@@ -192,14 +192,14 @@ def member(shape: str, data: bytes, descr: str = "<f8") -> bytes:
     ("content", "message"),
     [
         (member("(1000000000000,)", b""), "bytes of data as in the archive"),
-        (member("(-1,)", b"\0" * 8), "expected a shape"),
-        (member("(" + "1," * 40 + ")", b"\0" * 8), "expected a shape"),
+        (member("(-1,)", b"\0" * 8), "with a shape"),
+        (member("(" + "1," * 40 + ")", b"\0" * 8), "with a shape"),
         (member("(2,)", b"\0" * 8), "bytes of data as in the archive"),
         (member("(1,)", b"\0" * 8, "|O"), "Python objects"),
         (member("(1,)", b"\x02", "|b1"), "expected 0 or 1, found 2"),
         (member("(1,)", b"\0" * 8, "__import__"), "damage"),
-        (b"nothing", "damage"),
-        (b"\0" * (300 << 20), "beyond compression|damage"),
+        (b"nothing", "expected an array"),
+        (b"\0" * (300 << 20), "expected an array"),
     ],
 )
 def test_archives_that_mean_harm_are_refused_before_memory_is_taken(
