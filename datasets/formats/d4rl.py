@@ -64,7 +64,7 @@ def read_d4rl_columns(text: str) -> Columns:
             return Columns(text, head.noting(notes=notes) if notes else head, shaped(arrays, head))
         provenance = {"source": "d4rl", "reference": text}
         if "infos" in file.file:
-            aside = [f"infos/{name.decode(errors='replace')}" for name in file.file["infos"].id][:_NAMED]
+            aside = [f"infos/{ascii(name.decode(errors='replace'))[1:-1]}" for name in file.file["infos"].id][:_NAMED]
             aside = [name for name in aside if name != _LOG_PROBABILITY]
             notes.update({f"{name}: not kept": 1 for name in aside})
         head, arrays = head_and_arrays(arrays, record, provenance, notes)

@@ -369,6 +369,9 @@ class _Episodes:
         rewards = self._numbers(group, "rewards", f"{where}/rewards")
         steps = len(rewards) if rewards.ndim else 0
         if not steps:
+            actions = self._numbers(group, "actions", f"{where}/actions")
+            if actions.size:
+                raise UserError(f"{self._file.path}: {where}: rewards: expected {len(actions)} rows, found none")
             self._count("episodes without a step, left out")
             return
         rewards = rewards if rewards.dtype.kind == "f" else rewards.astype(np.float64)

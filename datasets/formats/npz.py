@@ -54,14 +54,16 @@ def _layout(file: Archive) -> tuple[str, set[str]]:
         if required <= file.names:
             return name, required | optional
     expected = "; or ".join(f"{', '.join(sorted(required))} ({name})" for name, required, _ in _LAYOUTS)
-    raise UserError(f"{file.path}: expected the arrays {expected}; found {', '.join(sorted(file.names))[:200]}")
+    raise UserError(
+        f"{file.path}: expected the arrays {expected}; found {', '.join(map(ascii, sorted(file.names)))[:200]}"
+    )
 
 
 def _skipped(file: Archive, known: set[str]) -> dict[str, int]:
     """What else lies in the file: it is named, and left alone."""
     notes = {}
     for name in sorted(file.names - known):
-        notes[f"{name[:80]}: not of this layout, skipped"] = 1
+        notes[f"{name[:80]!a}: not of this layout, skipped"] = 1
     if "infos" in file.names:
         header = file.header("infos")
         notes[f"infos: {_SKIPPED if header.dtype.hasobject else 'skipped'}"] = int(np.prod(header.shape))

@@ -312,3 +312,12 @@ def test_episodes_shared_out_among_processes_are_the_same_log(monkeypatch: pytes
         del file[f"episode_{last}"]["rewards"]
     with pytest.raises(UserError, match=f"episode_{last}"):  # found in another process
         ours.read_minari("minari:fqi/many-v0")
+
+
+def test_an_episode_that_lost_its_rewards_is_not_taken_for_an_empty_one() -> None:
+    ours.write_minari(small_log(), "minari:fqi/broken-v0")
+    with h5py.File(ours.root() / "fqi/broken-v0/data/main_data.hdf5", "r+") as file:
+        del file["episode_2/rewards"]
+        file["episode_2/rewards"] = np.zeros(0)
+    with pytest.raises(UserError, match="episode_2: rewards: expected 5 rows, found none"):
+        ours.read_minari("minari:fqi/broken-v0")

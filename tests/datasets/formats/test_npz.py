@@ -224,6 +224,12 @@ def test_one_name_twice_is_refused(tmp_path: Path) -> None:
         load_log(path)
 
 
+def test_strange_names_stay_on_one_line(tmp_path: Path) -> None:
+    path = save(tmp_path / "demos.npz", {"a\nb": np.ones(2)})
+    with pytest.raises(UserError, match=r"found 'a\\nb'$"):
+        load_log(path)
+
+
 def test_what_is_no_archive_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"text")
     for name, message in (("a.npz", "another kind of file"), ("gone.npz", "no such"), ("", "found a folder")):
