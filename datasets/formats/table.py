@@ -17,7 +17,6 @@ from fqi.datasets.columns import Columns, to_log
 from fqi.datasets.format import Format
 from fqi.datasets.formats import jsonlines, mapping, parquet, separated, steps
 from fqi.datasets.formats.mapping import Mapping
-from fqi.datasets.formats.own import lost_columns
 from fqi.errors import UserError
 from fqi.files import replacing, write_bytes
 from fqi.log import Log
@@ -314,8 +313,4 @@ def _writes(reference: str) -> bool:
     return suffix(reference) in (".csv", ".csv.gz", ".parquet", ".pq")
 
 
-def _lost(log: Log, reference: str) -> list[str]:
-    return lost_columns(log, kept=("propensity", "behaviour", "action_mask", "seeds", "origin"))
-
-
-FORMAT = Format("table", "FILE.csv, FILE.parquet", accepts, read_table, read_table_columns, write_table, _writes, _lost)
+FORMAT = Format("table", "FILE.csv, FILE.parquet", accepts, read_table, read_table_columns, write_table, _writes)
