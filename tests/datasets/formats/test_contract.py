@@ -30,7 +30,7 @@ def without(log: Log, *columns: str, **changed: Any) -> Log:
 
 
 def _d4rl(log: Log) -> Log:
-    return without(log, "label", "action_mask", "seeds", "origin")
+    return without(log, "action_mask", "seeds", "origin")
 
 
 def _d3rlpy(log: Log) -> Log:
