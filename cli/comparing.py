@@ -24,7 +24,7 @@ from fqi.scripted import expert_for
 COMPARISONS = Path("comparisons")
 BARE = ("bc", "dagger", "dqn")
 SEEDS, EPISODES = 5, 100
-_ITS_OWN = ("seed", "seeds", "workers")  # of a run's settings: what a comparison says itself
+_ITS_OWN = ("seed", "seeds")  # of a run's settings: what a comparison says itself
 
 
 @dataclass(frozen=True)

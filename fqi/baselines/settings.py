@@ -94,8 +94,8 @@ class DqnUpdates:
         "network as well.",
         choices=("v1", "v2", "v3"),
     )
-    gamma: float = option(0.99, "Discount of a reward one step later.", low=0, high=1)
-    n_step: int = option(1, "Rewards summed before the target bootstraps.", low=1)
+    gamma: float = option(0.98, "Discount of a reward one step later.", low=0, high=1)
+    n_step: int = option(3, "Rewards summed before the target bootstraps.", low=1)
     target_every: int = option(
         64, "Gradient steps after which the target network becomes a copy of the online one.", low=1, only=_TARGETED
     )
@@ -119,9 +119,9 @@ class DqnUpdates:
         only=("replay", "proportional"),
     )
     batch: int = option(64, "Rows in each gradient step.", low=1, only=_REPLAYED)
-    loss: str = option("huber", "Loss of the error.", choices=("huber", "squared"))
+    loss: str = option("squared", "Loss of the error.", choices=("huber", "squared"))
     huber: float = option(1.0, "Error at which Huber turns linear.", above=0, only=("loss", "huber"))
-    lr: float = option(2.3e-3, "Learning rate at the start.", above=0, high=1e30)
+    lr: float = option(1e-3, "Learning rate at the start.", above=0, high=1e30)
     schedule: str = option("linear", "How the learning rate falls, in the end to 0.", choices=("linear", "constant"))
     clip: float = option(10.0, "Largest norm of a network's gradient.", above=0)
     width: int = option(64, "Units in each hidden layer.", low=1, high=65536)
@@ -147,7 +147,7 @@ class DqnSettings(DqnUpdates):
     updates: int = option(128, "Gradient steps in each learning.", low=1, only=_REPLAYED)
     epsilon_start: float = option(1.0, "Probability of a random action after the warm-up.", low=0, high=1)
     epsilon_end: float = option(0.04, "Probability of a random action in the end.", low=0, high=1)
-    epsilon_share: float = option(0.16, "Share of the steps over which it falls linearly.", low=0, high=1)
+    epsilon_share: float = option(0.2, "Share of the steps over which it falls linearly.", low=0, high=1)
 
 
 @dataclass(frozen=True)

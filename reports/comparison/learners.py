@@ -68,7 +68,7 @@ class Bout:
             return {}
         network = config.regressor
         total = config.train.iterations * network.updates
-        return {"width": network.width, "depth": network.depth, "gamma": config.train.gamma} | (
+        return {"width": network.width, "depth": network.depth} | (
             {"updates": total} if self.entry.kind in ("bc", "offline-dqn") else {}
         )
 

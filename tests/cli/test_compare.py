@@ -12,6 +12,12 @@ TINY = ("bc:updates=20", "dqn:steps=400,warmup=64,every=64,updates=4,looks=2")
 FEW = ("--seeds", "2", "--episodes", "3")
 
 
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """Training without worker processes, which take longer to start than to train what is trained here."""
+    monkeypatch.setattr("fqi.training._workers", lambda config: 1)
+
+
 @pytest.fixture
 def latest(copies, folder):
     """The copied run and log as `runs/latest` and `logs/latest`."""

@@ -19,7 +19,7 @@ from fqi.options import build
 from fqi.transitions import transitions
 
 CARTPOLE = {"id": "CartPole-v1", "kwargs": {}, "max_episode_steps": 500}
-SHORT = DqnSettings(steps=300, warmup=50, every=8, updates=4, width=16, batch=16, target_every=10, looks=2)
+SHORT = DqnSettings(n_step=1, steps=300, warmup=50, every=8, updates=4, width=16, batch=16, target_every=10, looks=2)
 STATES = 4
 
 
@@ -52,6 +52,7 @@ class Corridor:
 BEST = np.array([[-0.5, 1], [-0.5, 4], [1, 10]])
 
 CORRIDOR = DqnSettings(
+    n_step=1, loss="huber",
     gamma=0.5, steps=1500, warmup=100, every=4, updates=4, width=32, batch=32, target_every=20, lr=0.01, looks=0,
     epsilon_end=0.5,
 )  # fmt: skip
@@ -125,8 +126,8 @@ def test_the_log_is_the_whole_experience_with_exact_propensities():
         assert json.loads(json.dumps(log.provenance)) == log.provenance
         assert log.lengths.max() <= 30
         assert (log.propensity[:50] == 0.5).all()
-        # Epsilon falls from 1 to .04 over .16 * 300 = 48 steps; of two actions the best has 1 - epsilon / 2.
-        epsilon = np.maximum(1 - 0.96 * np.arange(250) / 48, 0.04)
+        # Epsilon falls from 1 to .04 over .2 * 300 = 60 steps; of two actions the best has 1 - epsilon / 2.
+        epsilon = np.maximum(1 - 0.96 * np.arange(250) / 60, 0.04)
         likely = np.isclose(log.propensity[50:], 1 - epsilon / 2)
         assert (likely | np.isclose(log.propensity[50:], epsilon / 2)).all()
         assert likely[100:].mean() > 0.9
@@ -185,7 +186,9 @@ def corridor_log(mask=None):
     )
 
 
-OFFLINE = OfflineDqnSettings(gamma=0.5, updates=1000, width=32, batch=32, target_every=20, lr=0.01)
+OFFLINE = OfflineDqnSettings(
+    n_step=1, loss="huber", gamma=0.5, updates=1000, width=32, batch=32, target_every=20, lr=0.01
+)
 
 
 @pytest.mark.parametrize("given", [{}, {"double": True}, {"replay": "proportional"}, {"rung": "v2"}], ids=str)
