@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from fqi.environments import nfq_pole
 from fqi.environments.corridor import right_actions
 from fqi.errors import UserError
 from fqi.nest import Array
@@ -167,6 +168,14 @@ EXPERTS = {
             (2,),
             gym.spaces.Discrete(6),
             corridor,
+        ),
+        Expert(
+            "nfq-pole",
+            ("fqi/NfqPole-v0",),
+            "pushes against the lean: never falls",
+            (2,),
+            gym.spaces.Discrete(3),
+            nfq_pole.balancing,
         ),
     )
 }

@@ -22,6 +22,7 @@ from fqi.environments.classic_control import (
 )
 from fqi.environments.corridor import checked, corridor_slots
 from fqi.environments.discrete import DiscreteActions, DiscreteActionsSlots
+from fqi.environments.nfq_pole import nfq_pole_slots
 from fqi.environments.single import SingleSlots
 from fqi.errors import UserError
 from fqi.slots import Slots
@@ -56,6 +57,7 @@ _VECTORISED: dict[str, tuple[Callable[..., Slots], frozenset[str]]] = {
     "CartPole-v0": (CartPoleSlots, frozenset({"sutton_barto_reward"})),
     "CartPole-v1": (CartPoleSlots, frozenset({"sutton_barto_reward"})),
     "fqi/Corridor-v0": (corridor_slots, frozenset({"length", "contexts"})),
+    "fqi/NfqPole-v0": (nfq_pole_slots, frozenset({"noise"})),
     _DISCRETE: (_discrete_slots, _DISCRETE_KWARGS),
     "fqi/Pendulum-v0": (_discrete_slots, _DISCRETE_KWARGS),
     "Acrobot-v1": (acrobot_slots, frozenset()),

@@ -38,6 +38,7 @@ def returns(name: str, episodes: int) -> Array:
         ("acrobot", 200, -80.0),
         ("pendulum", 200, -165.0),
         ("discrete-pendulum", 200, -165.0),
+        ("nfq-pole", 100, 0.0),
     ],
 )
 def test_mean_return(name: str, episodes: int, least: float) -> None:
@@ -58,6 +59,9 @@ def test_mean_return(name: str, episodes: int, least: float) -> None:
         ("pendulum", [-1, 0, -1], [-2.0]),
         ("discrete-pendulum", [1, 0, 0], 2),  # upright and at rest: the torque 0 is number 2 of five
         ("discrete-pendulum", [-1, 0, 1], 4),
+        ("nfq-pole", [0.1, 0], 2),
+        ("nfq-pole", [0.1, -1], 0),
+        ("nfq-pole", [0.01, 0], 1),
     ],
 )
 def test_actions(name: str, frame: list[float], action: int | list[float]) -> None:
@@ -89,7 +93,7 @@ def test_registry() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(
-        UserError, match="choose one of cartpole, mountaincar, acrobot, pendulum, discrete-pendulum, corridor"
+        UserError, match="choose one of cartpole, mountaincar, acrobot, pendulum, discrete-pendulum, corridor, nfq-pole"
     ):
         expert("lander")
     other = gym.make("MountainCar-v0")

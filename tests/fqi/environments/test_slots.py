@@ -27,6 +27,7 @@ RECORDS = [
     {"id": "fqi/Pendulum-v0", "kwargs": {}},
     {"id": "fqi/Discrete-v0", "kwargs": {"env": "MountainCarContinuous-v0", "actions": [3]}},
     {"id": "fqi/Corridor-v0", "kwargs": {"length": 50, "contexts": 3}},
+    {"id": "fqi/NfqPole-v0", "kwargs": {"noise": 20.0}},
     {"id": "FrozenLake-v1", "kwargs": {"map_name": "4x4"}},
     {"id": "Blackjack-v1", "kwargs": {}},
 ]
