@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -117,12 +118,38 @@ class SafeFile:
         else:
             dataset.read(h5s.ALL, h5s.ALL, array, mtype=memory)
 
+    def read_rows(self, dataset: h5d.DatasetID, name: str, first: int, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Rows, from this one on, of a dataset that was checked."""
+        array = np.empty(shape, dtype)
+        if not array.size:
+            return array
+        space = dataset.get_space()
+        space.select_hyperslab((first, *(0 for _ in shape[1:])), shape)
+        flags = array.dtype == np.bool_
+        raw = array.view(np.int8) if flags else array
+        dataset.read(h5s.create_simple(shape), space, raw, mtype=dataset.get_type() if flags else None)
+        if flags and raw.view(np.uint8).max() > 1:
+            row = int(np.flatnonzero(raw.reshape(len(raw), -1).view(np.uint8).max(axis=1) > 1)[0])
+            raise UserError(
+                f"{self.path}: {name}: row {first + row}: expected 0 or 1, found {raw.view(np.uint8).max()}"
+            )
+        return array
+
     def check(self, dataset: h5d.DatasetID, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Shape and dtype of a dataset that is safe to read; the file's budget is charged with its bytes."""
         dtype = self.plain_dtype(dataset, name)
         shape = dataset.shape
         self.charge(dataset, name, shape, dtype.itemsize)
         return shape, dtype
+
+    def check_rows(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """As `check`, for a dataset of which only some rows will be in memory."""
+        before = self.memory_left
+        self.memory_left = sys.maxsize
+        try:
+            return self.check(self.dataset(name), name)
+        finally:
+            self.memory_left = before
 
     def plain_dtype(self, dataset: h5d.DatasetID, name: str) -> np.dtype[Any]:
         """The dataset's dtype in native byte order; anything but numbers is refused."""

@@ -27,12 +27,13 @@ FORMATS: tuple[Format, ...] = (
 LATEST = "latest"
 
 
-def load_log(reference: str | Path, verify: bool = False) -> Log:
-    """The log of this name: `minari:ID`, a file, a Minari folder or `logs/latest`; `verify` compares checksums."""
+def load_log(reference: str | Path, verify: bool = False, memory: int | None = None) -> Log:
+    """The log of this name: `minari:ID`, a file, a Minari folder or `logs/latest`; `verify` compares checksums.
+
+    Of a log of the own format, observations that take more bytes than `memory` stay on disk.
+    """
     name, form = resolve(reference)
-    if verify and form is store.FORMAT:
-        return store.read_log(name, verify=True)
-    return form.read(name)
+    return store.read_log(name, verify, memory) if form is store.FORMAT else form.read(name)
 
 
 def load_columns(reference: str | Path) -> Columns:

@@ -13,8 +13,10 @@ from fqi.datasets import journal
 from fqi.datasets.columns import Column, Columns, Head, columns_of, head_of, per, to_log
 from fqi.datasets.format import Format
 from fqi.datasets.hdf5 import SafeFile, opened
+from fqi.datasets.stored import StoredFrames, names_on_disk
 from fqi.datasets.writer import FORMAT_NAME, VERSION, checksum, log_writer
 from fqi.errors import UserError
+from fqi.frames import as_leaf, pieces
 from fqi.log import Log
 
 SUFFIX = ".h5"
@@ -29,16 +31,17 @@ def write_log(log: Log, path: Path | str) -> None:
             writer.append(name, array)
 
 
-def read_log(path: Path | str, verify: bool = False) -> Log:
+def read_log(path: Path | str, verify: bool = False, memory: int | None = None) -> Log:
     """Read a whole log; `verify` also compares every column with its checksum.
 
-    Where only the journal of an unfinished collection is there, its whole episodes are the log.
+    Observations that take more bytes than `memory` stay on disk. Where only the journal of an unfinished collection is
+    there, its whole episodes are the log.
     """
     path = Path(path)
     unfinished = journal.journal_path(path)
     if not path.exists() and unfinished.exists():
         return journal.read_journal(unfinished)
-    columns = read_unchecked(path, verify)
+    columns = read_unchecked(path, verify, memory)
     for name, (recorded, found) in columns.checksums.items():
         if recorded != found:
             raise UserError(
@@ -50,9 +53,9 @@ def read_log(path: Path | str, verify: bool = False) -> Log:
     return to_log(columns.head, columns.arrays, path)
 
 
-def read_unchecked(path: Path, verify: bool = False) -> Columns:
+def read_unchecked(path: Path, verify: bool = False, memory: int | None = None) -> Columns:
     """The columns of a sound file, before the log's own checks; `verify` also sums them."""
-    return _read(path, lenient=False, verify=verify)
+    return _read(path, lenient=False, verify=verify, memory=memory)
 
 
 def read_columns(path: Path | str) -> Columns:
@@ -67,7 +70,7 @@ def read_columns(path: Path | str) -> Columns:
         return Columns(str(path), problems={"file": str(error)})
 
 
-def _read(path: Path, lenient: bool, verify: bool) -> Columns:
+def _read(path: Path, lenient: bool, verify: bool, memory: int | None = None) -> Columns:
     columns = Columns(str(path))
     with opened(path, whole_rows=True) as file:
         _check_format(file)
@@ -79,12 +82,20 @@ def _read(path: Path, lenient: bool, verify: bool) -> Columns:
             columns.problems["header"] = str(error)
         if verify and "header" not in columns.problems:
             columns.checksums["header"] = (_recorded(file, "header"), zlib.crc32(file.text("header").encode()))
-        for name in dataset_names(file):
+        names = dataset_names(file)
+        left = names_on_disk(file, names, memory)
+        for name in names:
             try:
                 with file.damage(name):
-                    columns.arrays[name] = file.read(file.dataset(name), name)
+                    if name in left:
+                        columns.arrays[name] = as_leaf(StoredFrames(file, name))
+                    else:
+                        columns.arrays[name] = file.read(file.dataset(name), name)
                     if verify:
-                        columns.checksums[name] = (_recorded(file, name), checksum(columns.arrays[name]))
+                        summed = 0
+                        for _, piece in pieces(columns.arrays[name]):
+                            summed = checksum(piece, summed)
+                        columns.checksums[name] = (_recorded(file, name), summed)
             except UserError as error:
                 if not lenient:
                     raise

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from h5py import h5d, h5s
+from h5py import h5d
 
 from fqi.datasets import store
 from fqi.datasets.columns import (
@@ -107,12 +106,10 @@ def held(reference: str, form: Format, log: Log) -> Source:
 
 def _stored(name: str, file: SafeFile) -> Source:
     head = read_head(file)
-    file.memory_left = sys.maxsize  # nothing is read whole but a few numbers an episode
     datasets: dict[str, tuple[h5d.DatasetID, tuple[int, ...], np.dtype[Any]]] = {}
     for column in dataset_names(file):
         with file.damage(column):
-            dataset = file.dataset(column)
-            datasets[column] = (dataset, *file.check(dataset, column))
+            datasets[column] = (file.dataset(column), *file.check_rows(column))
     known = {*map(leaf_name, leaf_spaces(head.observation_space)), *REQUIRED, *OPTIONAL}
     missing = [c for c in [*map(leaf_name, leaf_spaces(head.observation_space)), *REQUIRED] if c not in datasets]
     if missing:
@@ -121,7 +118,7 @@ def _stored(name: str, file: SafeFile) -> Source:
     def rows(column: str, first: int, last: int) -> Array:
         dataset, shape, dtype = datasets[column]
         with file.damage(column):
-            return _slice(file, column, dataset, (last - first, *shape[1:]), dtype, first)
+            return file.read_rows(dataset, column, first, (last - first, *shape[1:]), dtype)
 
     def whole(column: str) -> Array | None:
         return rows(column, 0, datasets[column][1][0]) if column in datasets else None
@@ -143,24 +140,6 @@ def _stored(name: str, file: SafeFile) -> Source:
     order = [*map(leaf_name, leaf_spaces(head.observation_space)), *REQUIRED, *OPTIONAL]
     per_step = tuple(sorted(per_step, key=lambda column: order.index(column.name)))
     return Source(name, head, per_step, lengths, whole("seeds"), whole("origin"), rows, store.FORMAT)
-
-
-def _slice(
-    file: SafeFile, name: str, dataset: h5d.DatasetID, shape: tuple[int, ...], dtype: np.dtype[Any], first: int
-) -> Array:
-    """Rows of a dataset that was checked."""
-    array = np.empty(shape, dtype)
-    if not array.size:
-        return array
-    space = dataset.get_space()
-    space.select_hyperslab((first, *(0 for _ in shape[1:])), shape)
-    flags = dtype == np.bool_
-    raw = array.view(np.int8) if flags else array
-    dataset.read(h5s.create_simple(shape), space, raw, mtype=dataset.get_type() if flags else None)
-    if flags and raw.view(np.uint8).max() > 1:
-        row = int(np.flatnonzero(raw.reshape(len(raw), -1).view(np.uint8).max(axis=1) > 1)[0])
-        raise UserError(f"{file.path}: {name}: row {first + row}: expected 0 or 1, found {raw.view(np.uint8).max()}")
-    return array
 
 
 def windows(lengths: Array, step_bytes: int) -> Iterator[Window]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from fqi.errors import UserError
+from fqi.frames import Frames, frames_on_disk, pieces
 from fqi.nest import Array, Nest, apply, leaf_spaces, leaves, take
 
 
@@ -36,7 +38,7 @@ class Log:
     The frame after step i of episode m is frame i + m + 1: always the next one.
     """
 
-    observations: Nest  # [F, *observation], or a nest of such arrays
+    observations: Nest  # [F, *observation], or a nest of such arrays; or `Frames` that lie on disk
     actions: Array  # [N, *action]
     rewards: Array  # [N] float
     terminations: Array  # [N] bool: the episode ended in a state of value 0
@@ -135,14 +137,17 @@ def fingerprint(log: Log) -> str:
     checksum = 0
     for column in fields(log):
         value = getattr(log, column.name)
-        if isinstance(value, np.ndarray | dict) and column.name not in ("environment", "provenance"):
-            for path, array in leaves(value).items():
+        if isinstance(value, np.ndarray | dict | Frames) and column.name not in ("environment", "provenance"):
+            for path, array in leaves(value).items():  # type: ignore[arg-type]
                 checksum = zlib.crc32(f"{column.name}/{path} {array.dtype} {array.shape}".encode(), checksum)
-                checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+                for _, piece in pieces(array):
+                    checksum = zlib.crc32(np.ascontiguousarray(piece).data, checksum)
     return f"{checksum:08x}"
 
 
 def _frozen(array: Array) -> Array:
+    if frames_on_disk(array) is not None:
+        return array
     view = array.view()
     view.flags.writeable = False
     return view
@@ -239,12 +244,14 @@ def _value_violations(log: Log) -> Iterator[Violation]:
     for path, array in leaves(log.observations).items():
         if array.dtype.kind == "f":
             name = f"observations/{path}".rstrip("/")
-            yield from _nonfinite(name, array)
+            yield from _anywhere(array, partial(_nonfinite, name))
     for path, space in leaf_spaces(log.observation_space).items():
         bounds = _integer_bounds(space)
         if bounds is not None:
             name, array = f"observations/{path}".rstrip("/"), leaves(log.observations)[path]
-            yield from _outside(name, array, *bounds, f"integers from {bounds[0]} to {bounds[1]}")
+            low, high = bounds
+            expected = f"integers from {low} to {high}"
+            yield from _anywhere(array, partial(_outside, name, low=low, high=high, expected=expected))
     yield from _nonfinite("rewards", log.rewards)
     for name, chosen in _chosen(log).items():
         yield from _action_violations(log, name, chosen)
@@ -255,6 +262,14 @@ def _value_violations(log: Log) -> Iterator[Violation]:
     if log.behaviour is not None:
         expected = f"an index into {list(log.behaviours)}"
         yield from _outside("behaviour", log.behaviour, 0, len(log.behaviours) - 1, expected)
+
+
+def _anywhere(array: Array, check: Callable[[Array], Iterator[Violation]]) -> Iterator[Violation]:
+    """What the check finds in an array, or in frames on disk piece by piece."""
+    found = [(first, violation) for first, piece in pieces(array) for violation in check(piece)]
+    if found:
+        rows = np.concatenate([first + violation.rows for first, violation in found])[:10]
+        yield replace(found[0][1], rows=rows, count=sum(violation.count for _, violation in found))
 
 
 def _nonfinite(name: str, array: Array) -> Iterator[Violation]:

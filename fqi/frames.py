@@ -1,0 +1,106 @@
+"""Frames that lie on disk: they stand in a log where an array would, and rows of them are read when asked for."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, NoReturn, cast
+
+import numpy as np
+
+from fqi.errors import UserError
+from fqi.nest import Array, Nest, leaves
+
+PIECE = 8 << 20  # bytes read at a time where all rows are wanted
+
+
+class Frames(ABC):
+    """One leaf of the observations, of which `frames[rows]` is an array in memory and nothing else ever is."""
+
+    shape: tuple[int, ...]  # (F, *observation)
+    dtype: np.dtype[Any]
+    block: int  # rows that lie together: to read one costs about as much as to read all of them
+
+    @abstractmethod
+    def read(self, first: int, last: int) -> Array:
+        """[last - first, *observation]"""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.shape[0] * self.row_bytes
+
+    def __getitem__(self, index: int | slice | Array) -> Array:
+        if isinstance(index, slice):
+            first, last, step = index.indices(len(self))
+            if step == 1:
+                return self.read(first, max(first, last))
+            index = np.arange(first, last, step)
+        if isinstance(index, int | np.integer):
+            return np.asarray(self._gathered(np.array([index]))[0])
+        found = np.asarray(index)
+        if found.dtype == np.bool_:
+            found = np.flatnonzero(found)
+        return self._gathered(found.reshape(-1)).reshape(*found.shape, *self.shape[1:])
+
+    def _gathered(self, index: Array) -> Array:
+        """The rows of an index [n] in any order, each block visited once."""
+        count = len(self)
+        if len(index) and (index.min() < -count or index.max() >= count):
+            raise IndexError(f"rows {index.min()} to {index.max()} of {count}")
+        index = np.where(index < 0, index + count, index)
+        ascending = bool((np.diff(index) >= 0).all())
+        order = None if ascending else np.argsort(index, kind="stable")
+        wanted = index if order is None else index[order]
+        found = np.empty((len(index), *self.shape[1:]), self.dtype)
+        cuts = np.flatnonzero(np.diff(wanted // self.block)) + 1
+        for a, b in zip([0, *cuts.tolist()], [*cuts.tolist(), len(wanted)], strict=True):
+            if a < b:
+                first = int(wanted[a])
+                part = self.read(first, int(wanted[b - 1]) + 1)[wanted[a:b] - first]
+                found[slice(a, b) if order is None else order[a:b]] = part
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
+        raise UserError(
+            f"observations: this needs all {len(self):,} frames in memory at once ({self.nbytes / 2**30:.2f} GiB); "
+            "give a larger --memory, or none"
+        )
+
+
+def as_leaf(frames: Frames) -> Array:
+    """The frames as a leaf of a nest: what takes rows of it gets arrays."""
+    return cast(Array, frames)
+
+
+def frames_on_disk(leaf: Any) -> Frames | None:
+    """The leaf of a nest, if it lies on disk."""
+    return leaf if isinstance(leaf, Frames) else None
+
+
+def on_disk(nest: Nest) -> bool:
+    """Whether some leaf lies on disk."""
+    return any(frames_on_disk(leaf) is not None for leaf in leaves(nest).values())
+
+
+def pieces(array: Array) -> Iterator[tuple[int, Array]]:
+    """The first row of each piece, and the piece: an array is one, frames on disk are a few megabytes at a time."""
+    found = frames_on_disk(array)
+    if found is None:
+        yield 0, array
+        return
+    many = max(1, PIECE // max(1, found.row_bytes))
+    many = max(found.block, many - many % found.block) if many >= found.block else many
+    for first in range(0, len(found), many):
+        yield first, found.read(first, min(first + many, len(found)))
