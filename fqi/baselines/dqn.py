@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from fqi.baselines.contract import Judge, Learned, Listen
-from fqi.baselines.replay import Draws, Experience, Latest, Proportional, Rows, Sampler, Uniform
+from fqi.baselines.exploration import Exploration
+from fqi.baselines.replay import Experience, Latest, Proportional, Rows, Sampler, Uniform
 from fqi.baselines.settings import DqnSettings, DqnUpdates, OfflineDqnSettings
 from fqi.encoding import encode
 from fqi.environments.make import make_slots
@@ -329,7 +330,7 @@ class _Online:
         self.learner = _Learner(settings, space, actions, seeds, self.sampler, max(total, 1))
         self.experience = Experience(space, actions, len(seeds), steps, settings.gamma, settings.n_step)
         self.resets = [np.random.default_rng(np.random.SeedSequence((seed, _RESETS))) for seed in seeds]
-        self.exploration = Draws(seeds, _EXPLORATION)
+        self.exploration = Exploration(settings, seeds, self.actions, _EXPLORATION)
         D = self.learner.population.sizes[0]
         self.padded = torch.zeros(len(seeds), ALIGN, D)  # the frame to act in, and rows that fill a cache line
 
@@ -379,27 +380,17 @@ class _Online:
         behaviour = int(t > self.settings.warmup)
         self.experience.add(frames, actions, rewards, terminated, truncated, propensity, behaviour)
         self.current = frames
-        return np.flatnonzero(terminated | truncated)
+        ended = np.flatnonzero(terminated | truncated)
+        self.exploration.ended(ended)
+        return ended
 
     def _act(self, t: int) -> tuple[Array, Array]:
         """Epsilon-greedy actions [P] from 0, and their exact probabilities."""
-        draws = self.exploration.take(2)  # whether to explore, and where to
-        anywhere = np.minimum((draws[:, 1] * self.actions).astype(np.int64), self.actions - 1)
         if t <= self.settings.warmup:
-            return anywhere, np.full(len(anywhere), 1 / self.actions)
-        epsilon = self._epsilon(t)
+            return self.exploration.act(t, None)
         population = self.learner.population
         self.padded[:, 0] = population.encode(self.current)
-        best = population.forward(self.padded)[-1][:, 0].argmax(1).numpy()
-        actions = np.where(draws[:, 0] < epsilon, anywhere, best)
-        return actions, epsilon / self.actions + (1 - epsilon) * (actions == best)
-
-    def _epsilon(self, t: int) -> float:
-        """Linear from the end of the warm-up on."""
-        settings = self.settings
-        over = settings.epsilon_share * settings.steps
-        fallen = min((t - settings.warmup - 1) / over, 1.0) if over else 1.0
-        return settings.epsilon_start + (settings.epsilon_end - settings.epsilon_start) * fallen
+        return self.exploration.act(t, population.forward(self.padded)[-1][:, 0].argmax(1).numpy())
 
     def _standardise(self, t: int) -> None:
         """By the frames in which the warm-up acted; each seed by its own, one by one, so that all round alike."""

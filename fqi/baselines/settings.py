@@ -148,6 +148,12 @@ class DqnSettings(DqnUpdates):
     epsilon_start: float = option(1.0, "Probability of a random action after the warm-up.", low=0, high=1)
     epsilon_end: float = option(0.04, "Probability of a random action in the end.", low=0, high=1)
     epsilon_share: float = option(0.2, "Share of the steps over which it falls linearly.", low=0, high=1)
+    exploration_repeat: int = option(
+        1,
+        "Steps for which a random action is kept at most, drawn evenly from 1; the share of random steps stays the same. "
+        "Tasks that must be shaken for long, such as MountainCar, need 10 or more.",
+        low=1,
+    )
 
 
 @dataclass(frozen=True)

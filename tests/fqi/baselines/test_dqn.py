@@ -93,7 +93,7 @@ def content(log):
     {},
     {"replay": "proportional", "double": True},
     {"rung": "v1"},
-    {"rung": "v2", "batch": 20, "n_step": 3},
+    {"rung": "v2", "batch": 20, "n_step": 3, "exploration_repeat": 8},
 ], ids=str)  # fmt: skip
 def test_a_seed_does_not_depend_on_its_neighbours(given):
     settings = replace(SHORT, **given)
