@@ -150,8 +150,8 @@ class DqnSettings(DqnUpdates):
     epsilon_share: float = option(0.2, "Share of the steps over which it falls linearly.", low=0, high=1)
     exploration_repeat: int = option(
         1,
-        "Steps for which a random action is kept at most, drawn evenly from 1; the share of random steps stays the same. "
-        "Tasks that must be shaken for long, such as MountainCar, need 10 or more.",
+        "Steps for which a random action is kept at most, drawn evenly from 1; the share of random steps stays the "
+        "same. Tasks that must be shaken for long, such as MountainCar, need 10 or more.",
         low=1,
     )
 

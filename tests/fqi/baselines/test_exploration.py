@@ -38,7 +38,8 @@ def test_an_action_is_kept_for_at_most_the_steps_allowed() -> None:
     begins = np.flatnonzero(chances < 1)  # a kept action has probability 1, a new one 1/3
     lengths = np.diff(begins)
     np.testing.assert_allclose(chances[begins], 1 / 3)
-    assert lengths.min() == 1 and lengths.max() == 5
+    assert lengths.min() == 1
+    assert lengths.max() == 5
     np.testing.assert_allclose(np.bincount(lengths)[1:] / len(lengths), 0.2, atol=0.04)
     actions = np.stack([row[0] for row in rows])[:, 0]
     for start, length in zip(begins, lengths, strict=False):
@@ -49,7 +50,8 @@ def test_probabilities_are_those_of_the_actions_given_what_was_done_before() -> 
     actions, chances = acted(4, epsilon=0.5, steps=3000)
     begin = 0.5 / (0.5 + 0.5 * 2.5)  # a spell lasts 2.5 steps on average
     assert set(np.round(chances[1:].ravel(), 9)) == set(np.round([begin / 3, begin / 3 + 1 - begin, 1.0], 9))
-    assert (chances[actions != 2] < 1).any() and (chances[actions != 2] == 1).any()
+    assert (chances[actions != 2] < 1).any()
+    assert (chances[actions != 2] == 1).any()
 
 
 def test_without_repeats_every_step_is_plain_epsilon_greedy() -> None:
