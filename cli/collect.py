@@ -49,6 +49,10 @@ def collect(
     minari: Annotated[
         str | None, typer.Option(help="Write a Minari dataset of this ID, too. \\[default: none]")
     ] = None,
+    compress: Annotated[
+        bool,
+        typer.Option("--compress", help="Pack the log: nothing is lost, and reading takes longer. \\[default: off]"),
+    ] = False,
     resume: Annotated[
         bool,
         typer.Option(
@@ -61,8 +65,11 @@ def collect(
     """Collect a log of transitions from one policy or a mixture."""
     from fqi.datasets.collect import Request, collect, read_request
 
-    given = {"policies": policy, "mix": mix, "seed": seed, "envs": envs, "max_steps": max_steps}
-    given = {name: value for name, value in given.items() if value is not None}
+    given: dict[str, Any] = {"policies": policy, "mix": mix, "seed": seed, "envs": envs, "max_steps": max_steps}
+    given["compress"] = compress or None
+    given = {name: value for name, value in given.items() if value is not None} | (
+        {"compress": True} if compress else {}
+    )
     if steps is not None and episodes is not None:
         raise UserError("give --steps or --episodes, not both")
     if minari is not None:

@@ -16,11 +16,14 @@ from fqi.datasets.formats.options import MappingOptions
 from fqi.errors import UserError
 
 if TYPE_CHECKING:
-    from fqi.datasets.convert import Hearing, Made
+    from fqi.datasets.deriving import Hearing, Made
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there. \\[default: refuse]")]
 Lossy = Annotated[
     bool, typer.Option("--lossy", help="Write although the format cannot hold everything. \\[default: refuse]")
+]
+Compress = Annotated[
+    bool, typer.Option("--compress", help="Pack the log: nothing is lost, and reading takes longer. \\[default: off]")
 ]
 _WHAT = "a file, a Minari folder or minari:ID"
 Source = Annotated[str, typer.Argument(help=f"The log to read: {_WHAT}, a table, or logs/latest.")]
@@ -47,6 +50,18 @@ def convert(
         bool,
         typer.Option("--flatten-actions", help="Make an index of actions of several choices. \\[default: keep them]"),
     ] = False,
+    unstack: Annotated[
+        bool,
+        typer.Option(
+            "--unstack",
+            help="Keep one frame of observations that are stacks of the last ones; train with --stack then. "
+            "\\[default: keep the stacks]",
+        ),
+    ] = False,
+    compress: Annotated[
+        bool,
+        typer.Option("--compress", help="Pack the log: nothing is lost, and reading takes longer. \\[default: off]"),
+    ] = False,
     lossy: Lossy = False,
     force: Force = False,
     json: Json = False,
@@ -68,7 +83,14 @@ def convert(
     say(f"convert {reference} to {out}", json)
     with _hearing("convert", lossy, json) as hearing:
         made = convert(
-            reference, out, said=given or None, flatten_actions=flatten_actions, force=force, hearing=hearing
+            reference,
+            out,
+            said=given or None,
+            flatten_actions=flatten_actions,
+            unstack=unstack,
+            compress=compress,
+            force=force,
+            hearing=hearing,
         )
     _report([made], json)
 
@@ -101,7 +123,7 @@ def merge(
     """Join logs of the same spaces; behaviours are kept apart by their names."""
     if len(logs) < 3:
         raise UserError("name two logs or more, and last the log to write: fqi data merge A.h5 B.h5 BOTH.h5")
-    from fqi.datasets.convert import merge
+    from fqi.datasets.merge import merge
 
     *sources, out = logs
     say(f"merge {' + '.join(sources)} into {out}", json)
@@ -121,7 +143,7 @@ def split(
     json: Json = False,
 ) -> None:
     """Split a log by episodes, such as into one to train on and one to judge by."""
-    from fqi.datasets.convert import split
+    from fqi.datasets.parts import split
 
     say(f"split {source}: {share:g} of the episodes to {first}, the others to {second}, seed {seed}", json)
     with _hearing("split", lossy, json) as hearing:
@@ -149,7 +171,7 @@ def filter_(
     json: Json = False,
 ) -> None:
     """Keep the episodes for which all that is asked holds."""
-    from fqi.datasets.convert import Wanted, keep
+    from fqi.datasets.parts import Wanted, keep
 
     wanted = Wanted(min_return, max_return, min_length, max_length, tuple(behaviour or ()), terminated)
     say(f"filter {source} into {out}", json)
@@ -167,7 +189,7 @@ def head(
     json: Json = False,
 ) -> None:
     """Keep the first episodes."""
-    from fqi.datasets.convert import head_of_log
+    from fqi.datasets.parts import head_of_log
 
     say(f"the first {counted(episodes, 'episode')} of {source} to {out}", json)
     with _hearing("head", lossy, json) as hearing:
@@ -178,7 +200,7 @@ def head(
 @contextlib.contextmanager
 def _hearing(label: str, lossy: bool, json: bool) -> Iterator[Hearing]:
     """A bar, and what happens when something would be lost."""
-    from fqi.datasets.convert import Hearing
+    from fqi.datasets.deriving import Hearing
     from fqi.datasets.stream import refuse_loss
 
     def losing(path: str, lost: list[str]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from fqi.behaviour import Mixture
 from fqi.datasets.columns import Head, columns_of, leaf_name, step_columns
+from fqi.datasets.hdf5 import memory_bytes
 from fqi.datasets.journal import Block, Index, Journal, JournalHeader, finish, journal_path
 from fqi.datasets.store import read_log
 from fqi.environments.make import environment_record, make_slots
@@ -46,6 +47,7 @@ class Request:
     max_steps: int | None = None  # time limit of an episode
     steps: int | None = None
     episodes: int | None = None
+    compress: bool = False  # pack the log, losing nothing
     trusted: bool = False  # the user typed the environment's name and the policies
 
     @classmethod
@@ -141,10 +143,10 @@ def collect(request: Request, path: Path, *, resume: bool = False, listen: Calla
         if not request.episodes and request.steps is not None and settled.steps > request.steps:
             last = int(journal.index.lengths[settled.order[-1]]) - (settled.steps - request.steps)
             head = head.noting(last_episode_cut=True)
-        finish(journal, path, head, np.array(settled.order), last_steps=last)
+        finish(journal, path, head, np.array(settled.order), last_steps=last, compress=request.compress)
     finally:
         slots.close()
-    return read_log(path)
+    return read_log(path, memory=memory_bytes() // 4)
 
 
 def _journal(request: Request, path: Path, resume: bool, head: Head, slots: Slots) -> Journal:

@@ -177,11 +177,12 @@ def finish(
     head: Head | None = None,
     order: Array | None = None,
     last_steps: int | None = None,
+    compress: bool = False,
 ) -> None:
     """Turn the journal into a log at `path`, in bounded memory, then remove it.
 
     `head` replaces the one of the header; `order` says which committed episodes enter, and in which order;
-    `last_steps` cuts the last of them after so many steps.
+    `last_steps` cuts the last of them after so many steps; `compress` packs the log.
     """
     index = journal.index
     order = np.arange(index.episodes) if order is None else np.asarray(order, np.int64)
@@ -195,7 +196,7 @@ def finish(
     episodes = index.columns()
     whole = [Column(name, array.dtype, array.shape[1:], "episode") for name, array in episodes.items()]
     columns = [*journal.header.columns, *whole]
-    with log_writer(Path(path), head or journal.header.head, columns, steps, len(order)) as writer:
+    with log_writer(Path(path), head or journal.header.head, columns, steps, len(order), compress) as writer:
         for name, array in episodes.items():
             writer.append(name, array[order])
         with _mapped(journal.path) as content:

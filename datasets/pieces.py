@@ -30,9 +30,9 @@ class Stream:
         return sum(column.rows(self.steps, self.episodes) * column.row_bytes for column in self.columns)
 
 
-def save_stream(stream: Stream, path: Path | str) -> None:
+def save_stream(stream: Stream, path: Path | str, compress: bool = False) -> None:
     """Write the log in the own format, a piece in memory at a time."""
-    with log_writer(Path(path), stream.head, stream.columns, stream.steps, stream.episodes) as writer:
+    with log_writer(Path(path), stream.head, stream.columns, stream.steps, stream.episodes, compress) as writer:
         for name, piece in stream.pieces:
             writer.append(name, piece)
 

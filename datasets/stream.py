@@ -214,6 +214,7 @@ class Output:
     origin: Array | None = None
     change: Callable[[int, dict[str, Array]], dict[str, Array]] = lambda _, arrays: arrays
     losing: Callable[[str, list[str]], None] = refuse_loss  # asked before anything is lost
+    compress: bool = False
 
 
 def write(sources: Sequence[Source], outputs: Sequence[Output], listen: Callable[[int], None] | None = None) -> None:
@@ -256,7 +257,8 @@ def _sink(output: Output, sources: Sequence[Source]) -> Iterator[Callable[[dict[
         return
     whole = [Column(name, array.dtype, array.shape[1:], "episode") for name, array in episodes.items()]
     columns = [*output.columns, *whole]
-    with log_writer(Path(output.path), output.head, columns, int(lengths.sum()), len(lengths)) as writer:
+    steps, count = int(lengths.sum()), len(lengths)
+    with log_writer(Path(output.path), output.head, columns, steps, count, output.compress) as writer:
         for name, array in episodes.items():
             writer.append(name, array)
         gathered = {column.name: _Gathered(writer, column) for column in output.columns}

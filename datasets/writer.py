@@ -19,11 +19,17 @@ FORMAT_NAME = "fqi-log"
 VERSION = 1
 _CHUNK_BYTES = 1 << 20
 _CHUNK_ROWS = 1 << 16
+_PACKING = {"compression": "gzip", "compression_opts": 2}  # beyond level 2, frames shrink little and take twice as long
 
 
 @contextmanager
-def log_writer(path: Path, head: Head, columns: Iterable[Column], steps: int, episodes: int) -> Iterator[LogWriter]:
-    """A writer whose file appears at `path`, whole, when the block ends without an error."""
+def log_writer(
+    path: Path, head: Head, columns: Iterable[Column], steps: int, episodes: int, compress: bool = False
+) -> Iterator[LogWriter]:
+    """A writer whose file appears at `path`, whole, when the block ends without an error.
+
+    With `compress`, chunks are deflated: nothing is lost, and HDF5 itself knows how to read them.
+    """
     header = dump_json(head.to_json())
     layout = {"libver": "v110", "rdcc_nbytes": 0, "alignment_threshold": 1 << 16, "alignment_interval": 1 << 12}
     with (
@@ -35,7 +41,7 @@ def log_writer(path: Path, head: Head, columns: Iterable[Column], steps: int, ep
         file.create_dataset("header", data=np.frombuffer(header, np.uint8)).attrs["crc32"] = np.uint32(
             zlib.crc32(header)
         )
-        writer = LogWriter(file, {column.name: column for column in columns}, steps, episodes)
+        writer = LogWriter(file, {column.name: column for column in columns}, steps, episodes, compress)
         yield writer
         writer.close()
 
@@ -43,7 +49,9 @@ def log_writer(path: Path, head: Head, columns: Iterable[Column], steps: int, ep
 class LogWriter:
     """Takes each column whole or in pieces, and holds at most one chunk of each in memory."""
 
-    def __init__(self, file: h5py.File, columns: dict[str, Column], steps: int, episodes: int) -> None:
+    def __init__(
+        self, file: h5py.File, columns: dict[str, Column], steps: int, episodes: int, compress: bool = False
+    ) -> None:
         self._datasets: dict[str, h5py.Dataset] = {}
         self._rows = {name: column.rows(steps, episodes) for name, column in columns.items()}
         self._written = dict.fromkeys(columns, 0)
@@ -52,7 +60,8 @@ class LogWriter:
             shape = (self._rows[name], *column.shape)
             chunks = chunk_shape(shape, column.dtype.itemsize)
             dtype = column.dtype.newbyteorder("=")
-            self._datasets[name] = file.create_dataset(name, shape=shape, dtype=dtype, chunks=chunks)
+            packed = dict(_PACKING, shuffle=dtype.itemsize > 1) if compress and chunks else {}
+            self._datasets[name] = file.create_dataset(name, shape=shape, dtype=dtype, chunks=chunks, **packed)
 
     def append(self, name: str, array: Array) -> None:
         """The next rows of one column. Every piece but the last must fill whole chunks to be written fast."""

@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 
 from fqi.datasets import store, stream
 from fqi.datasets.columns import Column, columns_of, head_of, per
-from fqi.datasets.convert import Hearing, Wanted, convert, head_of_log, keep, merge, split
+from fqi.datasets.convert import convert
+from fqi.datasets.deriving import Hearing
 from fqi.datasets.flatten import flattening
 from fqi.datasets.load import load_log, save_log
+from fqi.datasets.merge import merge
+from fqi.datasets.parts import Wanted, head_of_log, keep, split
 from fqi.datasets.pieces import Stream
 from fqi.datasets.stream import windows
 from fqi.errors import UserError
@@ -226,7 +229,7 @@ def test_nothing_is_overwritten_unless_asked() -> None:
 
 
 def test_a_format_that_loses_something_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fqi.datasets import convert as converting
+    from fqi.datasets import deriving as converting
     from fqi.datasets.format import Format
 
     written: list[str] = []
@@ -374,7 +377,8 @@ def test_pixels_stay_bytes_and_memory_stays_bounded() -> None:
     save_log(log, "a.h5")
     code = (
         "import resource\n"
-        "from fqi.datasets.convert import *\n"
+        "from fqi.datasets.convert import convert\n"
+        "from fqi.datasets.parts import *\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "head_of_log('a.h5', 'tiny.h5', 1)\n"
         "before = peak()\n"
