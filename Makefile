@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: setup demo test check wheel-test bench clean
+.PHONY: setup demo test check wheel-test bench bench-guard clean
 
 setup: .venv/.done
 
@@ -31,6 +31,11 @@ wheel-test: setup
 bench: setup
 	$(BIN)/python tests/benchmarks/bench_store.py
 	$(BIN)/python tests/benchmarks/bench_trees.py
+	$(BIN)/fqi bench
+
+# Ratios to limits and textbook loops against those that were kept: on a quiet machine, not in the tests.
+bench-guard: setup
+	$(BIN)/fqi bench --against tests/benchmarks/baseline.json
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

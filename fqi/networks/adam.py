@@ -31,7 +31,9 @@ class Adam:
     def step(self, rate: float, clip: float) -> None:
         """One step of every head at this learning rate; a gradient of a norm above `clip` is shortened to it."""
         norm = torch.linalg.vector_norm(self.gradient, dim=1, keepdim=True)  # [P, 1]
-        self.gradient.mul_((clip / norm).clamp_(max=1.0))
+        factor = (clip / norm).clamp_(max=1.0)
+        if factor.is_cuda or bool((factor < 1).any()):  # on a CPU it costs less to look than to multiply by 1
+            self.gradient.mul_(factor)
         self.count.add_(1)
         torch._fused_adam_(
             *self.tensors,

@@ -70,7 +70,7 @@ class Heads:
     def __init__(self, settings: MlpSettings, sizes: Sequence[int], state: State) -> None:
         self.settings, self.sizes, self.state = settings, tuple(sizes), state
         self.device = state.flat.device
-        self.network = Perceptrons(sizes, state.flat)
+        self.network = Perceptrons(sizes, state.flat, reused=True)
         self.adam = Adam(state.flat, self.network.gradient, state.first, state.second, state.count)
         self.generators = [torch.Generator(self.device) for _ in state.draws]
 

@@ -20,6 +20,7 @@ COMMANDS = (
     ("evaluate",),
     ("report",),
     ("demo",),
+    ("bench",),
     ("data", "info"),
     ("data", "check"),
     *(("data", name) for name in ("convert", "merge", "split", "filter", "head")),
