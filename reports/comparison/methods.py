@@ -33,7 +33,7 @@ METHODS = [
     {
         "name": "Probability of improvement",
         "text": "How likely a seed of the one scores higher than a seed of the other, a tie counting a half: the "
-        "Mann- Whitney statistic as a share of all pairs, averaged over tasks. The interval is Newcombe's "
+        "Mann-Whitney statistic as a share of all pairs, averaged over tasks. The interval is Newcombe's "
         "(method 5), which a bootstrap's would be far too narrow for: seeds that do not overlap are not "
         "certainty. Two learners are told apart where it lies on one side of 50 % and each has at least four "
         "seeds (three with several tasks). It counts who is ahead, not by how much. No correction is made for "

@@ -216,12 +216,15 @@ def _found(pairs: Sequence[Mapping[str, Any]], first: str | None, second: str) -
 
 
 def _shift(own: Mapping[str, Cell]) -> list[dict[str, Any]]:
-    """How often a learner does what the expert would do: on the frames of the log, and on those it comes to itself."""
+    """How well a clone does what was done in held-out episodes, and what the expert would do on the log's frames and on
+    its own. Of Discrete actions the share that is the same, else the mean squared error."""
     found = []
     for name, cell in own.items():
         facts = _facts(cell)
-        if "agreement_log" in facts or "agreement_own" in facts:
-            found.append({"learner": name, "log": facts.get("agreement_log"), "own": facts.get("agreement_own")})
+        for heldout, expert in (("heldout_accuracy", "agreement"), ("heldout_error", "difference")):
+            row = {"heldout": facts.get(heldout), "log": facts.get(f"{expert}_log"), "own": facts.get(f"{expert}_own")}
+            if any(value is not None for value in row.values()):
+                found.append({"learner": name, "measure": expert, **row})
     return found
 
 

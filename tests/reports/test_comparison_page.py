@@ -252,3 +252,21 @@ def test_the_terminal_has_the_same_numbers(tmp_path: Path) -> None:
             assert any(row["learner"][:10] in line and shown(row["iqm"]) in line for line in lines)
     assert lines[-1] == content["verdict"][-1]["text"] + "."
     assert np.unique([line for line in lines if line.startswith("Made-up")]).tolist() == ["Made-up-v0", "Made-up-v1"]
+
+
+def test_the_shift_of_continuous_actions_is_told_in_squared_errors(tmp_path: Path) -> None:
+    errors = [{"heldout_error": 0.01, "difference_log": 0.02, "difference_own": 0.3 + 0.01 * s} for s in range(5)]
+    comparison = filled(tmp_path / "c", bc={"facts": errors}, dagger={"facts": []})
+    page, content, _ = read(write_comparison_report(comparison))
+    (row,) = content["tasks"][0]["shift"]
+    assert (row["learner"], row["measure"], row["heldout"]["mean"]) == ("bc", "difference", pytest.approx(0.01))
+    assert row["own"]["mean"] == pytest.approx(0.32)  # the mean of .30, .31, .32, .33, .34
+    assert "mean squared difference" in page.text
+
+
+def test_without_an_expert_the_accuracy_on_held_out_episodes_is_still_told(tmp_path: Path) -> None:
+    facts = [{"heldout_accuracy": 0.8}] * 5
+    page, content, _ = read(write_comparison_report(filled(tmp_path / "c", bc={"facts": facts}, dagger={"facts": []})))
+    assert content["tasks"][0]["shift"][0]["log"] is None
+    assert page.tables["shift-1"][1][1].startswith(number(0.8))
+    assert page.tables["shift-1"][1][2:] == ["–", "–"]
