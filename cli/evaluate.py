@@ -11,6 +11,15 @@ import typer
 from fqi.cli.shared import RUNS, Json, Trust, counted, newest, progress, say, show, trust_features
 from fqi.errors import UserError
 
+STATES = 100
+_WORDS = {
+    "audit": "support, gap and disagreement by the log alone",
+    "states": "bias in states of the log",
+    "exact": "exact values from the known model",
+    "policy_values": "fitted Q-evaluation",
+    "films": "films of the best and the worst episode",
+}
+
 
 def evaluate(
     run: Annotated[
@@ -33,10 +42,25 @@ def evaluate(
         int | None,
         typer.Option(help="Time limit in steps. \\[default: the environment's own]", show_default=False, min=1),
     ] = None,
+    states: Annotated[
+        int,
+        typer.Option(help="States of the log to which the environment is set, where it can be; 0: none.", min=0),
+    ] = STATES,
+    fitted: Annotated[
+        bool,
+        typer.Option(
+            "--fitted", help="Fitted Q-evaluation at the last of the rounds, too; without an environment it always is."
+        ),
+    ] = False,
+    films: Annotated[
+        bool, typer.Option("--films/--no-films", help="Film the best and the worst episode, where it can be drawn.")
+    ] = True,
     trust: Trust = False,
     json: Json = False,
 ) -> None:
-    """Play every member's greedy policy; the rows are kept in the run for `fqi report`."""
+    """Play every member's greedy policy, and measure how true its values are; the rows are kept for `fqi report`.
+
+    Without an environment the values are judged by the log alone."""
     from fqi.environments.make import environment_record
     from fqi.reports.evaluation import evaluate as play
     from fqi.reports.overestimation import by_round
@@ -50,7 +74,8 @@ def evaluate(
     name = env or (found.record["environment"] or {}).get("id")
     members = found.config.train.seeds
     if name is None:
-        raise UserError(f"{found.path}: its log names no environment; give one by --env")
+        _by_the_log(found, chosen, seed, max_steps, json)
+        return
     say(
         f"run {found.path}: {counted(members, 'member')} x {counted(episodes, 'episode')} of {name} at "
         f"{counted(len(chosen), 'round')} ({rounds}), seed {seed}",
@@ -67,6 +92,9 @@ def evaluate(
             max_steps=max_steps,
             listen=lambda new: advance(chosen.index(new[0]["round"]) + 1, f"round {new[0]['round']}"),
         )
+    measured = _measure(found, chosen, record, states, fitted, seed, json)
+    if films:
+        measured += _film(found, chosen[-1], json)
     summary = by_round(rows)
     result = _result(str(found.path), summary)
     lines = _table(summary)
@@ -75,8 +103,64 @@ def evaluate(
         f"95 % intervals: {last.method}; {counted(last.episodes, 'episode')} of {counted(last.members, 'member')} at "
         "each round. Predicted and realised: discounted value from the same starts; bias: predicted - realised"
     )
+    lines.append(f"also measured: {', '.join(_WORDS[name] for name in measured)}" if measured else "")
     lines.append(f"next: fqi report {shlex.quote(str(found.path))}")
-    show(result, json, lines)
+    show(result | {"measured": measured}, json, [line for line in lines if line])
+
+
+def _measure(
+    run: Any, chosen: list[int], record: dict[str, Any] | None, states: int, fitted: bool, seed: int, json: bool
+) -> list[str]:
+    """What needs the log; where it is not there, that is said."""
+    from fqi.datasets.load import load_log
+    from fqi.reports.accuracy.measure import Wanted, measure
+
+    try:
+        log = load_log(run.record["log"]["reference"])
+    except UserError as error:
+        say(f"note: nothing that needs the log is measured: {error}", json)
+        return []
+    with progress("measure", 1, "") as advance:
+        return measure(run, log, chosen, Wanted(states, fitted, seed), record, lambda note: advance(0, note))
+
+
+def _film(run: Any, number: int, json: bool) -> list[str]:
+    from fqi.reports.films.record import film_best_and_worst
+
+    try:
+        return ["films"] if film_best_and_worst(run, number) else []
+    except UserError as error:
+        say(f"note: no films: {error}", json)
+        return []
+
+
+def _by_the_log(run: Any, chosen: list[int], seed: int, max_steps: int | None, json: bool) -> None:
+    """Where there is nothing to play in."""
+    from fqi.datasets.load import load_log
+    from fqi.reports.accuracy.measure import Wanted, measure
+    from fqi.reports.accuracy.summary import audit_by_round, fitted_by_round
+
+    if max_steps is not None:
+        raise UserError(f"--max-steps has no effect: the log of {run.path} names no environment; give one by --env")
+    say(f"run {run.path}: its log names no environment, so that its values are judged by the log alone", json)
+    log = load_log(run.record["log"]["reference"])
+    with progress("measure", 1, "") as advance:
+        measured = measure(run, log, chosen, Wanted(0, True, seed), None, lambda note: advance(0, note))
+    audit, fitted = audit_by_round(run.measured("audit"))[-1], fitted_by_round(run.measured("policy_values"))[-1]
+    lines = [
+        f"round {audit['round']}: mean V over the log {audit['value'].mean:,.3f}; unsupported greedy actions "
+        f"{_share(audit['unsupported'])}; beyond what rewards can earn {_share(audit['beyond'])}; gap of the maximum "
+        f"{'unknown: one head alone' if audit['gap'] is None else format(audit['gap'].mean, '+,.4g')}",
+        f"fitted Q-evaluation at the first frames: {fitted['fitted'].mean:,.3f}; predicted there "
+        f"{fitted['predicted'].mean:,.3f}",
+        f"next: fqi report {shlex.quote(str(run.path))}, or give an environment by --env",
+    ]
+    keep = {k: _interval(v) if v is not None and hasattr(v, "mean") else v for k, v in (audit | fitted).items()}
+    show({"run": str(run.path), "measured": measured, **keep}, json, lines)
+
+
+def _share(interval: Any) -> str:
+    return "unknown" if interval is None else f"{interval.mean:.1%}"
 
 
 def pick(existing: list[int], wanted: str, path: str) -> list[int]:

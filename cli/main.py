@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fqi import __version__
-from fqi.cli import bench, collect, compare, data, demo, evaluate, report, train
+from fqi.cli import bench, collect, compare, data, demo, evaluate, play, report, train
 from fqi.errors import Interrupted, UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("collect")(collect.collect)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("play")(play.play)
 app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.command("bench")(bench.bench)

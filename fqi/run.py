@@ -6,6 +6,8 @@ metrics.jsonl          a row for each round and member
 rounds/00001.safetensors   the Q-function after each round
 resume.safetensors     optimiser and generators after the last whole round
 evaluations.jsonl      a row for each evaluated round and member
+states.jsonl, exact.jsonl, audit.jsonl, policy_values.jsonl, films.jsonl
+                       what else `fqi evaluate` measured: a row for each such round and member
 """
 
 from __future__ import annotations
@@ -201,7 +203,11 @@ class Run:
     @property
     def evaluations(self) -> list[dict[str, Any]]:
         """A row for each evaluated round and member."""
-        return self._rows("evaluations.jsonl")
+        return self.measured("evaluations")
+
+    def measured(self, name: str) -> list[dict[str, Any]]:
+        """A row for each round and member of which NAME.jsonl says something."""
+        return self._rows(f"{name}.jsonl")
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
         rows = read_json_lines(self.path / name)
@@ -264,10 +270,14 @@ class Run:
 
     def add_evaluations(self, rows: list[dict[str, Any]]) -> None:
         """Keep these evaluations, in place of earlier ones of the same round and member."""
+        self.keep("evaluations", rows)
+
+    def keep(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Keep these rows in NAME.jsonl, in place of earlier ones of the same round and member."""
         new = {(row["round"], row["member"]) for row in rows}
-        kept = [row for row in self.evaluations if (row["round"], row["member"]) not in new]
+        kept = [row for row in self.measured(name) if (row["round"], row["member"]) not in new]
         merged = sorted(kept + rows, key=lambda row: (row["round"], row["member"]))
-        write_bytes(self.path / "evaluations.jsonl", "".join(json_line(row) for row in merged).encode())
+        write_bytes(self.path / f"{name}.jsonl", "".join(json_line(row) for row in merged).encode())
 
     # ---- the Q-function
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from fqi.qfunctions.contract import QFunction
-from fqi.targets import masked_max
+from fqi.targets import masked_choice, masked_max
 from fqi.transitions import Transitions
 from fqi.values import Value
 
@@ -54,6 +54,7 @@ class Scan:
     logged: torch.Tensor  # [P, B] Q(frame, action) of every row
     next_values: torch.Tensor  # [P, B] V(next frame) of every row
     greedy: torch.Tensor | None  # [P, B] the greedy policy's probability of the logged action, where asked for
+    chosen: torch.Tensor | None = None  # [M, A] how many frames each member's greedy policy takes each action in
 
 
 class Scanner:
@@ -83,6 +84,7 @@ class Scanner:
         keep = self.past.maxlen and number > 0  # before the first round there is nothing worth looking back at
         whole = like.new_empty(q.heads, table.frames, q.actions) if keep else None
         greedy = torch.empty_like(logged) if self.asks_greedy else None
+        chosen = torch.zeros(self.value.members, q.actions, dtype=torch.int64, device=like.device)
         for start, stop in slices(table.frames):
             part = q.log_values(start, stop)  # [P, b, A]
             if whole is not None:
@@ -92,12 +94,15 @@ class Scanner:
             allowed = both(q.log_support(start, stop), None if table.mask is None else table.mask[start:stop])
             recent = [part, *(earlier[:, start:stop] for earlier in self.past)]
             values[:, start:stop] = self.value(recent, allowed, number)
+            mean = part.view(self.value.members, -1, *part.shape[1:]).mean(1)  # [M, b, A]
+            choice = masked_choice(mean, allowed)
+            chosen.scatter_add_(1, choice, torch.ones_like(choice))
             if greedy is not None:
                 chances = greedy_chances(part, allowed, self.value.members)
                 greedy[:, lo:hi] = chances[:, table.frame[lo:hi] - start, table.action[lo:hi]]
         if whole is not None:
             self.past.appendleft(whole)
-        return Scan(logged, values.clamp_(*self.bound)[:, table.next_frame], greedy)
+        return Scan(logged, values.clamp_(*self.bound)[:, table.next_frame], greedy, chosen)
 
 
 def greedy_chances(values: torch.Tensor, allowed: torch.Tensor | None, members: int) -> torch.Tensor:

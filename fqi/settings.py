@@ -101,6 +101,12 @@ class TrainSettings:
     holdout: float | None = option(
         None, "Share of the rows kept out of the regression. [default: 0.05 for mlp, else 0]", low=0, high=0.9
     )
+    holdout_by: str = option(
+        "rows",
+        "What is held out: single rows, or whole episodes, of which the run then knows nothing and by which its policy "
+        "can be judged without an environment.",
+        choices=("rows", "episodes"),
+    )
     device: str = option("auto", "Where to train; auto: the GPU if there is one.", choices=("auto", "cpu", "cuda"))
     workers: int | None = option(
         None, "Processes that share the heads out, on the CPU. [default: one for each core]", low=1
@@ -239,5 +245,7 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
         )
     if train.workers is not None and not kind.workers:
         raise UserError(f"{where}: workers has no effect on the {train.regressor} regressor")
+    if train.holdout_by == "episodes" and not train.holdout:
+        raise UserError(f"{where}: holdout-by episodes has an effect only with a holdout greater than 0")
     if getattr(settings, "patience", 0) and not train.holdout:
         raise UserError(f"{where}: patience looks at held-out rows; give a holdout greater than 0")

@@ -19,7 +19,7 @@ from fqi.bounds import earnable
 from fqi.errors import UserError
 from fqi.iteration import Round, fitted_q_iteration
 from fqi.log import Log, fingerprint
-from fqi.nest import leaf_spaces
+from fqi.nest import Array, leaf_spaces
 from fqi.qfunctions.contract import QFunction
 from fqi.returns import prepared
 from fqi.run import Run, build
@@ -31,6 +31,7 @@ from fqi.weights import weighting
 
 Listener = Callable[[int, list[dict[str, Any]]], None]
 UNBOUNDED = (-np.inf, np.inf)
+BINS = 24  # of the histogram of Q, from min_q to max_q
 BEYOND = 5  # rounds in a row that values may lie beyond what rewards can earn
 
 
@@ -94,7 +95,7 @@ def _rounds(log: Log, config: Config, begin: Callable[[QFunction], tuple[Run, in
     members, K = config.train.seeds, config.train.iterations
     rows, returns = prepared(log, config.train)
     weights = weighting(log, config.train)
-    training = training_rows(len(rows), config)
+    training = training_rows(len(rows), config, log.lengths)
     bounds = earnable(log, config.train.gamma)
     watch = _Watch(bounds, training)
     q = build(config, log.observation_space, log.action_space, _device(config), _workers(config))
@@ -150,8 +151,9 @@ def _ending(run: Run) -> Iterator[None]:
     run.set_status("finished")
 
 
-def training_rows(count: int, config: Config) -> torch.Tensor:
-    """[B] bool: the rows that are regressed on, drawn once from the run's seed; the others are held out."""
+def training_rows(count: int, config: Config, lengths: Array | None = None) -> torch.Tensor:
+    """[B] bool: the rows that are regressed on, drawn once from the run's seed; the others are held out, whole
+    episodes of these lengths [M] where the settings say so."""
     if count == 0:
         raise UserError("the log holds no steps to train on")
     held = int(count * (config.train.holdout or 0.0))
@@ -160,7 +162,19 @@ def training_rows(count: int, config: Config) -> torch.Tensor:
         raise UserError(f"patience looks at held-out rows, but holdout {config.train.holdout} of {count} rows is none")
     if held == 0:
         return torch.ones(count, dtype=torch.bool)
-    order = np.random.default_rng((config.train.seed, 1)).permutation(count)
+    generator = np.random.default_rng((config.train.seed, 1))
+    if config.train.holdout_by == "episodes" and lengths is not None:
+        order = generator.permutation(len(lengths))
+        out = order[np.cumsum(lengths[order]) <= held] if len(lengths) > 1 else order[:0]
+        if not len(out):
+            raise UserError(
+                f"holdout {config.train.holdout} of {count} rows holds no whole episode; give a larger holdout, or "
+                "holdout-by rows"
+            )
+        kept = np.ones(len(lengths), np.bool_)
+        kept[out] = False
+        return torch.from_numpy(np.repeat(kept, lengths))
+    order = generator.permutation(count)
     training = torch.ones(count, dtype=torch.bool)
     training[torch.from_numpy(order[:held])] = False
     return training
@@ -204,6 +218,9 @@ class _Watch:
             row["disagreement"] = float(seen.logged[own].std(0, correction=0).mean())
             row["lowest_earnable"], row["highest_earnable"] = self.low, self.high
             row |= {name: float(np.mean(values[own])) for name, values in done.fit.items()}
+            row["q_counts"] = _histogram(seen.logged[own], row["min_q"], row["max_q"])
+            if seen.chosen is not None:
+                row["greedy_shares"] = (seen.chosen[member] / seen.chosen[member].sum()).tolist()
             row["seconds"] = seconds
             rows.append(row)
         return rows
@@ -238,6 +255,14 @@ class _Watch:
             return False
         margin = 0.5 * span if span > 0 else 1.0
         return value > self.high + margin or value < self.low - margin
+
+
+def _histogram(values: torch.Tensor, low: float, high: float) -> list[int]:
+    """How many values lie in each of BINS equal parts of what lies between; none where an end is not finite."""
+    if not np.isfinite([low, high]).all():
+        return []
+    place = (values.double() - low).mul_(BINS / max(high - low, 1e-300)).long().clamp_(0, BINS - 1)
+    return torch.bincount(place.reshape(-1), minlength=BINS).tolist()
 
 
 def _device(config: Config) -> str:

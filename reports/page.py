@@ -219,7 +219,9 @@ def _shown(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _metric_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, Any]]:
     """The columns in which the rows differ, and the others with their one value; those that hold no number are gone."""
-    names = dict.fromkeys(key for row in rows for key in row if key not in ("round", "member"))
+    names = dict.fromkeys(
+        key for row in rows for key in row if key not in ("round", "member") and not isinstance(row[key], list)
+    )
     held = {name: {row.get(name) for row in rows} for name in names}
     varying = [name for name in names if len(held[name]) > 1 or len(rows) == 1]
     same = {name: next(iter(held[name])) for name in names if name not in varying}

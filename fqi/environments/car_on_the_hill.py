@@ -181,6 +181,10 @@ class CarOnTheHillSlots:
         self._ended[slots] = False
         return _frames(self._states[slots])
 
+    def place(self, slots: Array, frames: Array) -> None:
+        """Go on from these frames: what `fqi.environments.placing` asks for."""
+        self.reset_to(slots, frames)
+
     def step(self, slots: Array, actions: Array) -> tuple[Array, Array, Array, Array, Array | None]:
         refuse_ended(self._ended, slots)
         states = advance(self._states[slots], actions)

@@ -34,6 +34,10 @@ class CartPoleSlots:
         self._ended[slots] = False
         return state.T.astype(np.float32)
 
+    def place(self, slots: Array, frames: Array) -> None:
+        """Go on from these frames: what `fqi.environments.placing` asks for."""
+        self._env.state[:, slots] = frames.T
+
     def step(self, slots: Array, actions: Array) -> tuple[Array, Array, Array, Array, Array | None]:
         refuse_ended(self._ended, slots)
         if len(slots) == self.count and (slots == self._all).all():

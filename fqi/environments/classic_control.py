@@ -26,7 +26,7 @@ _PI = np.pi
 
 
 def acrobot_slots(count: int) -> ProgramSlots:
-    return ProgramSlots(count, Program(*_spaces(AcrobotEnv()), _acrobot_start, _acrobot_frames, _acrobot_step))
+    return _slots(count, AcrobotEnv(), _acrobot_start, _acrobot_frames, _acrobot_step, _acrobot_states)
 
 
 def mountain_car_slots(count: int, goal_velocity: float = 0) -> ProgramSlots:
@@ -36,12 +36,12 @@ def mountain_car_slots(count: int, goal_velocity: float = 0) -> ProgramSlots:
     def step(states: Array, actions: Array) -> tuple[Array, Array, Array]:
         return _mountain_car_step(states, actions, goal)
 
-    return ProgramSlots(count, Program(*_spaces(MountainCarEnv()), _hill_start, _hill_frames, step))
+    return _slots(count, MountainCarEnv(), _hill_start, _hill_frames, step, _hill_states)
 
 
 def mountain_car_continuous_slots(count: int) -> ProgramSlots:
     env = Continuous_MountainCarEnv()
-    return ProgramSlots(count, Program(*_spaces(env), _continuous_start, _hill_frames, _continuous_step))
+    return _slots(count, env, _continuous_start, _hill_frames, _continuous_step, _continuous_states)
 
 
 def pendulum_slots(count: int, g: float = 10.0) -> ProgramSlots:
@@ -51,11 +51,11 @@ def pendulum_slots(count: int, g: float = 10.0) -> ProgramSlots:
     def step(states: Array, actions: Array) -> tuple[Array, Array, Array]:
         return _pendulum_step(states, actions, gravity)
 
-    return ProgramSlots(count, Program(*_spaces(PendulumEnv()), _pendulum_start, _pendulum_frames, step))
+    return _slots(count, PendulumEnv(), _pendulum_start, _pendulum_frames, step, _pendulum_states)
 
 
-def _spaces(env: gym.Env[Any, Any]) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    return env.observation_space, env.action_space
+def _slots(count: int, env: gym.Env[Any, Any], *functions: Any) -> ProgramSlots:
+    return ProgramSlots(count, Program(env.observation_space, env.action_space, *functions))
 
 
 def _number(id: str, name: str, value: Any) -> float:
@@ -90,6 +90,11 @@ def _acrobot_start(seeds: Array) -> Array:
 def _acrobot_frames(states: Array) -> Array:
     angle1, angle2, rate1, rate2 = states
     return np.stack([np.cos(angle1), np.sin(angle1), np.cos(angle2), np.sin(angle2), rate1, rate2], 1, dtype=np.float32)
+
+
+def _acrobot_states(frames: Array) -> Array:
+    cos1, sin1, cos2, sin2, rate1, rate2 = frames.T.astype(np.float64)
+    return np.stack((np.arctan2(sin1, cos1), np.arctan2(sin2, cos2), rate1, rate2))
 
 
 def _acrobot_step(states: Array, actions: Array) -> tuple[Array, Array, Array]:
@@ -147,6 +152,14 @@ def _hill_frames(states: Array) -> Array:
     return np.ascontiguousarray(states[:2].T, np.float32)
 
 
+def _hill_states(frames: Array) -> Array:
+    return np.ascontiguousarray(frames.T, np.float64)
+
+
+def _continuous_states(frames: Array) -> Array:
+    return np.concatenate((_hill_states(frames), np.zeros((1, len(frames)))))
+
+
 def _mountain_car_step(states: Array, actions: Array, goal_velocity: float) -> tuple[Array, Array, Array]:
     position, speed = states
     speed = np.clip(speed + ((actions - 1) * 0.001 + np.cos(3 * position) * -0.0025), -_SPEED, _SPEED)
@@ -196,6 +209,11 @@ def _pendulum_start(seeds: Array) -> Array:
 def _pendulum_frames(states: Array) -> Array:
     angle, rate = states
     return np.stack((np.cos(angle), np.sin(angle), rate), 1, dtype=np.float32)
+
+
+def _pendulum_states(frames: Array) -> Array:
+    cosine, sine, rate = frames.T.astype(np.float64)
+    return np.stack((np.arctan2(sine, cosine), rate))
 
 
 def _pendulum_step(states: Array, actions: Array, gravity: float) -> tuple[Array, Array, Array]:

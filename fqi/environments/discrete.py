@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from fqi.environments.placing import placer
 from fqi.errors import UserError
 from fqi.nest import Array, Nest
 from fqi.slots import Slots
@@ -70,6 +71,7 @@ class DiscreteActionsSlots:
         self._grid = grid(inner.action_space, actions, id)  # [A, *action]
         self.observation_space = inner.observation_space
         self.action_space: gym.Space[Any] = gym.spaces.Discrete(len(self._grid))
+        self.place = placer(inner)
 
     def reset(self, slots: Array, seeds: Array) -> Nest:
         return self._inner.reset(slots, seeds)

@@ -23,6 +23,7 @@ class Program:
     frames: Callable[[Array], Array]  # states [S, B] to frames [B, ...]
     step: Callable[[Array, Array], tuple[Array, Array, Array]]
     # states [S, B] and actions [B, ...] to the states after it, rewards [B] float64 and terminations [B] bool
+    states: Callable[[Array], Array] | None = None  # frames [B, ...] back to states [S, B], where they show all of it
 
 
 class ProgramSlots:
@@ -38,6 +39,12 @@ class ProgramSlots:
         self._states = np.zeros((len(none), count), kept_as)  # [S, V]
         self._ended = np.ones(count, np.bool_)  # [V]
         self._all = np.arange(count)
+        self.place = None if program.states is None else self._place
+
+    def _place(self, slots: Array, frames: Array) -> None:
+        """Go on from these frames: what `fqi.environments.placing` asks for."""
+        assert self._program.states is not None
+        self._states[:, slots] = self._program.states(frames)
 
     def reset(self, slots: Array, seeds: Array) -> Array:
         states = self._program.start(seeds)

@@ -22,13 +22,13 @@ class SingleSlots:
 
     def __init__(self, count: int, make: Callable[[], gym.Env[Any, Any]]) -> None:
         self.count = count
-        self._envs: list[gym.Env[Any, Any]] = []
+        self.envs: list[gym.Env[Any, Any]] = []
         try:
-            self._envs.append(make())
-            self.observation_space = self._envs[0].observation_space
-            self.action_space = self._envs[0].action_space
+            self.envs.append(make())
+            self.observation_space = self.envs[0].observation_space
+            self.action_space = self.envs[0].action_space
             _refuse_ragged(self.observation_space, self.action_space)
-            self._envs += [make() for _ in range(count - 1)]
+            self.envs += [make() for _ in range(count - 1)]
         except BaseException:
             self.close()
             raise
@@ -37,7 +37,7 @@ class SingleSlots:
 
     def _tells_legal(self) -> bool:
         """Whether the environments say which actions are legal: a log must know before the first episode."""
-        return isinstance(self.action_space, gym.spaces.Discrete) and _MASK in self._envs[0].reset(seed=0)[1]
+        return isinstance(self.action_space, gym.spaces.Discrete) and _MASK in self.envs[0].reset(seed=0)[1]
 
     def _every_action(self) -> Array:
         assert isinstance(self.action_space, gym.spaces.Discrete)
@@ -56,7 +56,7 @@ class SingleSlots:
 
     def reset(self, slots: Array, seeds: Array) -> Nest:
         pairs = zip(slots.tolist(), seeds.tolist(), strict=True)
-        frames, infos = zip(*(self._envs[slot].reset(seed=seed) for slot, seed in pairs), strict=True)
+        frames, infos = zip(*(self.envs[slot].reset(seed=seed) for slot, seed in pairs), strict=True)
         self._ended[slots] = False
         self._hear_legal(slots, infos)
         return stack(list(frames), self.observation_space)
@@ -65,7 +65,7 @@ class SingleSlots:
         refuse_ended(self._ended, slots)
         # Python integers: not every environment takes NumPy's.
         chosen = actions.tolist() if isinstance(self.action_space, gym.spaces.Discrete) else list(actions)
-        steps = [self._envs[slot].step(action) for slot, action in zip(slots.tolist(), chosen, strict=True)]
+        steps = [self.envs[slot].step(action) for slot, action in zip(slots.tolist(), chosen, strict=True)]
         frames, rewards, terminations, truncations, infos = zip(*steps, strict=True)
         terminated, truncated = np.array(terminations, np.bool_), np.array(truncations, np.bool_)
         self._ended[slots] = terminated | truncated
@@ -74,7 +74,7 @@ class SingleSlots:
         return nest, np.array(rewards, np.float64), terminated, truncated, _success(infos)
 
     def close(self) -> None:
-        for env in self._envs:
+        for env in self.envs:
             env.close()
 
 

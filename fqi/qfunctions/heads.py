@@ -33,14 +33,15 @@ class State:
     mean: torch.Tensor  # [P] of the targets
     scale: torch.Tensor  # [P] of the targets
     draws: torch.Tensor  # [P, bytes] state of each head's generator
+    slope: torch.Tensor  # [P] norm of the gradient in the last step of a round, for those who watch
 
     @classmethod
     def new(cls, sizes: Sequence[int], seeds: Sequence[int], device: torch.device) -> State:
         P, n = len(seeds), parameters(sizes)
         flat, first, second = (torch.zeros(P, n, device=device) for _ in range(3))
-        count, mean, scale = (torch.zeros(P, device=device) for _ in range(3))
+        count, mean, scale, slope = (torch.zeros(P, device=device) for _ in range(4))
         draws = torch.stack([torch.Generator(device).manual_seed(seed).get_state() for seed in seeds])
-        return cls(flat, first, second, count, mean, scale, draws)
+        return cls(flat, first, second, count, mean, scale, draws, slope)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return dict(vars(self))
@@ -135,6 +136,7 @@ class Heads:
                 break
         if best:
             best.take_back()
+        state.slope.copy_(norms(self.network.gradient))
         self._save_draws()
         return done
 
@@ -225,6 +227,12 @@ class Heads:
         values = self.values(rows.features[rows.frame[rows.held]])  # [P, B - T, A]
         chosen = values[:, torch.arange(len(rows.held), device=self.device), rows.action[rows.held]]
         return (chosen - targets[:, rows.held]).square().mean(1)
+
+
+def norms(rows: torch.Tensor) -> torch.Tensor:
+    """[P] the length of each row; in float64, so that how many rows lie beside it does not show."""
+    found: torch.Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    return found.float()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from fqi.nest import Nest
 from fqi.networks.alignment import ALIGN, aligned
 from fqi.networks.standards import standards
 from fqi.qfunctions.contract import QFunction, Weights, discrete_actions, expect_tensors
-from fqi.qfunctions.heads import Heads, Rows, State
+from fqi.qfunctions.heads import Heads, Rows, State, norms
 from fqi.qfunctions.settings import MlpSettings
 from fqi.qfunctions.workers import Crew
 from fqi.transitions import Transitions
@@ -86,7 +86,9 @@ class Mlp(QFunction):
         self.crew.bind(self.rows, self.actions)
 
     def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
-        return {"updates": self.crew.fit(targets, weights)}
+        updates = self.crew.fit(targets, weights)
+        weight = norms(self.state.flat).tolist()
+        return {"updates": updates, "weight_norm": weight, "gradient_norm": self.state.slope.tolist()}
 
     def log_values(self, start: int, stop: int) -> torch.Tensor:
         return self.crew.values(start, stop)

@@ -194,6 +194,10 @@ def test_training_draws_from_no_global_generator(whole, tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def numbers(row):
+    return {k: v for k, v in row.items() if isinstance(v, int | float)}
+
+
 def test_a_member_equals_the_run_of_its_seed_alone(tmp_path):
     # The rows held out are drawn from the run's own seed and are the same for all members: without, nothing is shared.
     three = train(LOG, config_of(LOG, seed=3, seeds=3, holdout=0.0), tmp_path / "three")
@@ -209,8 +213,9 @@ def test_a_member_equals_the_run_of_its_seed_alone(tmp_path):
             assert torch.equal(together.state.mean[own], alone.state.mean)
         mine = [row | {"member": 0} for row in rows(three) if row["member"] == member]
         for row, other in zip(mine, rows(one), strict=True):
-            assert {k: v for k, v in row.items() if v is not None} == pytest.approx(
-                {k: v for k, v in other.items() if v is not None}, rel=1e-5)  # fmt: skip
+            assert numbers(row) == pytest.approx(numbers(other), rel=1e-5)
+            assert row["greedy_shares"] == other["greedy_shares"]
+            assert sum(row["q_counts"]) == 2 * LOG.steps  # both heads, every row
 
 
 def test_held_out_rows_are_a_share_drawn_from_the_runs_seed():
@@ -452,3 +457,15 @@ def test_worker_processes_end_with_their_parent(how, tmp_path):
     assert process.returncode == -how
     assert said.count("Traceback") == (how == signal.SIGINT)  # the parent's own KeyboardInterrupt
     assert Run.open(path).rounds
+
+
+def test_whole_episodes_are_held_out_where_the_settings_say_so():
+    config = config_of(LOG, holdout=0.4, holdout_by="episodes")
+    kept = training_rows(LOG.steps, config, LOG.lengths).numpy()
+    of_episode = np.add.reduceat(kept, LOG.starts)
+    assert set(of_episode / LOG.lengths) == {0.0, 1.0}
+    assert 0 < 1 - kept.mean() <= 0.4
+    with pytest.raises(UserError, match="holds no whole episode"):
+        training_rows(LOG.steps, config_of(LOG, holdout=1.5 / LOG.steps, holdout_by="episodes"), LOG.lengths)
+    with pytest.raises(UserError, match="holdout-by episodes has an effect only with"):
+        config_of(LOG, holdout=0.0, holdout_by="episodes")

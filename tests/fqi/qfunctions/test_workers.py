@@ -34,7 +34,11 @@ def test_processes_give_the_same_values_and_a_lost_one_is_told(monkeypatch):
         one, two = mlp(1), mlp(2)
         try:
             targets = torch.stack([torch.linspace(-1, 1, len(ROWS)) * (p + 1) for p in range(3)])
-            assert two.fit(targets) == one.fit(targets) == {"updates": [5, 5, 5]}
+            said = two.fit(targets)
+            assert said == one.fit(targets)
+            assert said["updates"] == [5, 5, 5]
+            assert said["weight_norm"] == pytest.approx(one.state.flat.norm(dim=1).tolist())
+            assert min(said["gradient_norm"]) > 0
             frames = len(LOG.observations)
             windows = [one.log_values(i, min(i + 16, frames)) for i in range(0, frames, 16)]
             assert torch.equal(two.log_values(0, frames), torch.cat(windows, 1))
