@@ -13,8 +13,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from fqi.environments import nfq_pole
+from fqi.environments import grasp, nfq_pole
 from fqi.environments.corridor import right_actions
+from fqi.environments.grasp_expert import grasping
 from fqi.errors import UserError
 from fqi.nest import Array
 
@@ -176,6 +177,14 @@ EXPERTS = {
             (2,),
             gym.spaces.Discrete(3),
             nfq_pole.balancing,
+        ),
+        Expert(
+            "grasp",
+            ("fqi/Grasp-v0",),
+            "reads heights from the image and applies the rules of the grasp: 99 % success",
+            (1, grasp.Setting.size, grasp.Setting.size),
+            gym.spaces.Discrete(grasp.Setting().actions),
+            grasping,
         ),
     )
 }

@@ -11,6 +11,7 @@ _REGISTERED: dict[str, tuple[str, int | None, dict[str, Any]]] = {
     "fqi/CarOnTheHill-v0": ("fqi.environments.car_on_the_hill:CarOnTheHill", 500, {}),
     "fqi/Corridor-v0": ("fqi.environments.corridor:corridor", 100, {}),
     "fqi/Discrete-v0": ("fqi.environments.make:discrete", None, {}),
+    "fqi/Grasp-v0": ("fqi.environments.grasp:grasp", 1, {}),
     "fqi/NfqPole-v0": ("fqi.environments.nfq_pole:nfq_pole", 3000, {}),
     "fqi/Pendulum-v0": ("fqi.environments.make:discrete", 200, {"env": "Pendulum-v1", "actions": 5}),
 }

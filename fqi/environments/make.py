@@ -22,6 +22,7 @@ from fqi.environments.classic_control import (
 )
 from fqi.environments.corridor import checked, corridor_slots
 from fqi.environments.discrete import DiscreteActions, DiscreteActionsSlots
+from fqi.environments.grasp import Setting, grasp_slots
 from fqi.environments.nfq_pole import nfq_pole_slots
 from fqi.environments.single import SingleSlots
 from fqi.errors import UserError
@@ -57,6 +58,7 @@ _VECTORISED: dict[str, tuple[Callable[..., Slots], frozenset[str]]] = {
     "CartPole-v0": (CartPoleSlots, frozenset({"sutton_barto_reward"})),
     "CartPole-v1": (CartPoleSlots, frozenset({"sutton_barto_reward"})),
     "fqi/Corridor-v0": (corridor_slots, frozenset({"length", "contexts"})),
+    "fqi/Grasp-v0": (grasp_slots, frozenset(Setting.__dataclass_fields__)),
     "fqi/NfqPole-v0": (nfq_pole_slots, frozenset({"noise"})),
     _DISCRETE: (_discrete_slots, _DISCRETE_KWARGS),
     "fqi/Pendulum-v0": (_discrete_slots, _DISCRETE_KWARGS),
@@ -100,9 +102,11 @@ def environment_record(id: str, kwargs: dict[str, Any] | None = None, trusted: b
 
 
 def _step_limit(spec: EnvSpec, kwargs: dict[str, Any]) -> int | None:
-    """The registered limit; the corridor's length; of an environment within another, its own."""
+    """The registered limit; that of the corridor and of grasping by their kwargs; of an environment within, its own."""
     if spec.id == "fqi/Corridor-v0" and "length" in kwargs:
         return checked("length", kwargs["length"])
+    if spec.id == "fqi/Grasp-v0":
+        return Setting(**kwargs).attempts
     if spec.id == _DISCRETE:
         inner, inner_kwargs = _id_and_kwargs(_inner(kwargs.get("env"), kwargs.get("kwargs")))
         return _step_limit(_spec(inner, trusted=False), inner_kwargs)

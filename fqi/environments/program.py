@@ -24,6 +24,7 @@ class Program:
     step: Callable[[Array, Array], tuple[Array, Array, Array]]
     # states [S, B] and actions [B, ...] to the states after it, rewards [B] float64 and terminations [B] bool
     states: Callable[[Array], Array] | None = None  # frames [B, ...] back to states [S, B], where they show all of it
+    success: Callable[[Array], Array] | None = None  # states after a step [S, B] to bool [B], where the world tells it
 
 
 class ProgramSlots:
@@ -63,7 +64,8 @@ class ProgramSlots:
             self._states[:, slots] = states
         self._ended[slots] = terminations
         never = np.zeros(len(slots), np.bool_)
-        return self._program.frames(states), rewards, terminations, never, None
+        success = None if self._program.success is None else self._program.success(states)
+        return self._program.frames(states), rewards, terminations, never, success
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -88,5 +90,6 @@ class ProgramEnv(gym.Env[Array, np.int64]):
     def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         if not self.action_space.contains(action):
             raise gym.error.InvalidAction(f"action must be one of {self.action_space} (got {action!r})")
-        frames, rewards, terminations, _, _ = self._slots.step(self._only, np.array([action]))
-        return frames[0], float(rewards[0]), bool(terminations[0]), False, {}
+        frames, rewards, terminations, _, success = self._slots.step(self._only, np.array([action]))
+        info = {} if success is None else {"is_success": bool(success[0])}
+        return frames[0], float(rewards[0]), bool(terminations[0]), False, info

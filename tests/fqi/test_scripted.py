@@ -93,7 +93,8 @@ def test_registry() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(
-        UserError, match="choose one of cartpole, mountaincar, acrobot, pendulum, discrete-pendulum, corridor, nfq-pole"
+        UserError,
+        match="choose one of cartpole, mountaincar, acrobot, pendulum, discrete-pendulum, corridor, nfq-pole, grasp",
     ):
         expert("lander")
     other = gym.make("MountainCar-v0")
