@@ -9,6 +9,7 @@ import gymnasium as gym
 _REGISTERED: dict[str, tuple[str, int | None, dict[str, Any]]] = {
     # id: (entry point, max_episode_steps, kwargs)
     "fqi/CarOnTheHill-v0": ("fqi.environments.car_on_the_hill:CarOnTheHill", 500, {}),
+    "fqi/CartPolePixels-v0": ("fqi.environments.cartpole_pixels:cartpole_pixels", 500, {}),
     "fqi/Corridor-v0": ("fqi.environments.corridor:corridor", 100, {}),
     "fqi/Discrete-v0": ("fqi.environments.make:discrete", None, {}),
     "fqi/Grasp-v0": ("fqi.environments.grasp:grasp", 1, {}),

@@ -14,6 +14,8 @@ from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_i
 
 from fqi.environments.car_on_the_hill import CarOnTheHillSlots
 from fqi.environments.cartpole import CartPoleSlots
+from fqi.environments.cartpole_pixels import Setting as PixelSetting
+from fqi.environments.cartpole_pixels import cartpole_pixels_slots
 from fqi.environments.classic_control import (
     acrobot_slots,
     mountain_car_continuous_slots,
@@ -22,7 +24,8 @@ from fqi.environments.classic_control import (
 )
 from fqi.environments.corridor import checked, corridor_slots
 from fqi.environments.discrete import DiscreteActions, DiscreteActionsSlots
-from fqi.environments.grasp import Setting, grasp_slots
+from fqi.environments.grasp import Setting as GraspSetting
+from fqi.environments.grasp import grasp_slots
 from fqi.environments.nfq_pole import nfq_pole_slots
 from fqi.environments.single import SingleSlots
 from fqi.errors import UserError
@@ -57,8 +60,9 @@ _VECTORISED: dict[str, tuple[Callable[..., Slots], frozenset[str]]] = {
     "fqi/CarOnTheHill-v0": (CarOnTheHillSlots, frozenset({"start"})),
     "CartPole-v0": (CartPoleSlots, frozenset({"sutton_barto_reward"})),
     "CartPole-v1": (CartPoleSlots, frozenset({"sutton_barto_reward"})),
+    "fqi/CartPolePixels-v0": (cartpole_pixels_slots, frozenset(PixelSetting.__dataclass_fields__)),
     "fqi/Corridor-v0": (corridor_slots, frozenset({"length", "contexts"})),
-    "fqi/Grasp-v0": (grasp_slots, frozenset(Setting.__dataclass_fields__)),
+    "fqi/Grasp-v0": (grasp_slots, frozenset(GraspSetting.__dataclass_fields__)),
     "fqi/NfqPole-v0": (nfq_pole_slots, frozenset({"noise"})),
     _DISCRETE: (_discrete_slots, _DISCRETE_KWARGS),
     "fqi/Pendulum-v0": (_discrete_slots, _DISCRETE_KWARGS),
@@ -106,7 +110,7 @@ def _step_limit(spec: EnvSpec, kwargs: dict[str, Any]) -> int | None:
     if spec.id == "fqi/Corridor-v0" and "length" in kwargs:
         return checked("length", kwargs["length"])
     if spec.id == "fqi/Grasp-v0":
-        return Setting(**kwargs).attempts
+        return GraspSetting(**kwargs).attempts
     if spec.id == _DISCRETE:
         inner, inner_kwargs = _id_and_kwargs(_inner(kwargs.get("env"), kwargs.get("kwargs")))
         return _step_limit(_spec(inner, trusted=False), inner_kwargs)

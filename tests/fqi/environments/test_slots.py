@@ -28,6 +28,7 @@ RECORDS = [
     {"id": "fqi/Discrete-v0", "kwargs": {"env": "MountainCarContinuous-v0", "actions": [3]}},
     {"id": "fqi/Corridor-v0", "kwargs": {"length": 50, "contexts": 3}},
     {"id": "fqi/NfqPole-v0", "kwargs": {"noise": 20.0}},
+    {"id": "fqi/CartPolePixels-v0", "kwargs": {"size": 9, "show": "pair"}},
     {"id": "fqi/Grasp-v0", "kwargs": {"size": 16, "objects": 3}},
     {"id": "fqi/Grasp-v0", "kwargs": {"attempts": 3, "turns": 2, "noise": 0.0, "objects": 1}},
     {"id": "FrozenLake-v1", "kwargs": {"map_name": "4x4"}},
