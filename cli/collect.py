@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fqi.cli.shared import LOGS, Json, counted, newest, progress, remember, say, show, unused
+from fqi.cli.shared import LOGS, EnvKwargs, Json, counted, env_kwargs, newest, progress, remember, say, show, unused
 from fqi.errors import Interrupted, UserError
 
 _POLICY = (
@@ -23,6 +23,7 @@ def collect(
     env: Annotated[
         str | None, typer.Argument(help="A Gymnasium environment. \\[default: CartPole-v1]", show_default=False)
     ] = None,
+    kwargs: EnvKwargs = None,
     policy: Annotated[list[str] | None, typer.Option(help=_POLICY, show_default=False)] = None,
     mix: Annotated[
         str | None,
@@ -66,10 +67,8 @@ def collect(
     from fqi.datasets.collect import Request, collect, read_request
 
     given: dict[str, Any] = {"policies": policy, "mix": mix, "seed": seed, "envs": envs, "max_steps": max_steps}
-    given["compress"] = compress or None
-    given = {name: value for name, value in given.items() if value is not None} | (
-        {"compress": True} if compress else {}
-    )
+    given |= {"env_kwargs": env_kwargs(kwargs), "compress": compress or None}
+    given = {name: value for name, value in given.items() if value is not None}
     if steps is not None and episodes is not None:
         raise UserError("give --steps or --episodes, not both")
     if minari is not None:

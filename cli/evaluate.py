@@ -8,7 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from fqi.cli.shared import RUNS, Json, Trust, counted, newest, progress, say, show, trust_features
+from fqi.cli.shared import (
+    RUNS,
+    EnvKwargs,
+    Json,
+    Trust,
+    counted,
+    env_kwargs,
+    newest,
+    progress,
+    say,
+    show,
+    trust_features,
+)
 from fqi.errors import UserError
 
 STATES = 100
@@ -28,6 +40,7 @@ def evaluate(
     env: Annotated[
         str | None, typer.Option(help="Environment to play in. \\[default: the one the log names]", show_default=False)
     ] = None,
+    kwargs: EnvKwargs = None,
     episodes: Annotated[int, typer.Option(help="Episodes of each member at each round.", min=1)] = 100,
     rounds: Annotated[
         str,
@@ -70,12 +83,18 @@ def evaluate(
     if trust and not trust_features(found.config):
         raise UserError(f"{found.path} names no py: features, and so --trust has no effect")
     chosen = pick(found.rounds, rounds, str(found.path))
-    record = None if env is None else environment_record(env, trusted=True)
-    name = env or (found.record["environment"] or {}).get("id")
+    own, given = found.record["environment"] or {}, env_kwargs(kwargs)
+    name = env or own.get("id")
     members = found.config.train.seeds
     if name is None:
+        if given is not None:
+            raise UserError(f"{found.path}: its log names no environment for --env-kwargs; give one by --env")
         _by_the_log(found, chosen, seed, max_steps, json)
         return
+    record = None
+    if env is not None or given is not None:  # without --env, what is given is changed in the log's own environment
+        merged = (own.get("kwargs") or {} if env is None else {}) | (given or {})
+        record = environment_record(name, merged, trusted=env is not None)
     say(
         f"run {found.path}: {counted(members, 'member')} x {counted(episodes, 'episode')} of {name} at "
         f"{counted(len(chosen), 'round')} ({rounds}), seed {seed}",

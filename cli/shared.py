@@ -23,6 +23,15 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="Import the Python function that the run names as its features: it can execute code."),
 ]
+EnvKwargs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env-kwargs",
+        help="An argument of the environment as NAME=VALUE, or several as a JSON object; may be repeated. "
+        "\\[default: none]",
+        show_default=False,
+    ),
+]
 Progress = Callable[[float, str], None]
 
 
@@ -35,6 +44,36 @@ def trust_features(config: Any) -> bool:
 
     trust(spec)
     return True
+
+
+def env_kwargs(given: list[str] | None) -> dict[str, Any] | None:
+    """What --env-kwargs says; None where it was not given. Values are JSON, or text where they are not."""
+    if given is None:
+        return None
+    found: dict[str, Any] = {}
+    for text in given:
+        if text.lstrip().startswith("{"):
+            try:
+                parsed = json.loads(text)
+            except ValueError as error:
+                raise UserError(f"--env-kwargs is no JSON object: {error}; found {text!r}") from None
+        else:
+            name, equals, value = text.partition("=")
+            if not equals or not name.isidentifier():
+                raise UserError(f"--env-kwargs must read NAME=VALUE or be a JSON object, found {text!r}")
+            parsed = {name: _value(value)}
+        twice = sorted(set(parsed) & set(found))
+        if twice:
+            raise UserError(f"--env-kwargs gives {twice[0]} twice")
+        found |= parsed
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def flag(name: str) -> str:

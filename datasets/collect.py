@@ -53,7 +53,8 @@ class Request:
     @classmethod
     def new(cls, env: str, given: dict[str, Any], steps: int | None, episodes: int | None) -> Request:
         """What the user asks for."""
-        record = environment_record(env, trusted=True)
+        given = dict(given)
+        record = environment_record(env, given.pop("env_kwargs", None), trusted=True)
         if given.get("mix", "episode") not in ("episode", "step"):
             raise UserError(f"--mix must be episode or step, found {given['mix']!r}")
         if steps is None and episodes is None:
@@ -67,6 +68,8 @@ class Request:
     def again(self, env: str | None, given: dict[str, Any], steps: int | None, episodes: int | None) -> Request:
         """The same collection, perhaps to another number; what is given again must be the same."""
         given = {**given, **({"policies": tuple(given["policies"])} if "policies" in given else {})}
+        if given.pop("env_kwargs", began := self.environment["kwargs"]) != began:
+            raise UserError(f"--env-kwargs differs from {began}, with which the collection began")
         for name, value in given.items():
             if getattr(self, name) != value:
                 flag = {"policies": "policy"}.get(name, name).replace("_", "-")

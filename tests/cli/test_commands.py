@@ -101,6 +101,37 @@ def test_going_on_with_a_log_is_collecting_more_from_the_start(fqi: Fqi) -> None
     np.testing.assert_array_equal(load_log("logs/latest").observations, load_log("fresh.h5").observations)
 
 
+def test_arguments_of_the_environment_are_kept_and_used_again(fqi: Fqi) -> None:
+    fqi("collect", "fqi/CarOnTheHill-v0", "--env-kwargs", "start=uniform", "--steps", 200, "--out", "a.h5")
+    log = load_log("a.h5")
+    assert log.environment is not None
+    assert log.environment["kwargs"] == {"start": "uniform"}
+    again = fqi("collect", "--resume", "--out", "a.h5", "--env-kwargs", '{"start": "grid"}', "--steps", 300)
+    assert again.code == 2
+    assert "--env-kwargs differs from {'start': 'uniform'}" in again.err
+    fqi("train", "a.h5", "--out", "r", *SMALL)
+    own = fqi("evaluate", "r", "--episodes", 4, "--json").json
+    other = fqi("evaluate", "r", "--episodes", 4, "--env-kwargs", "start=bottom", "--json").json
+    assert own["predicted"] != other["predicted"]  # from other starts
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["start"], "must read NAME=VALUE or be a JSON object, found 'start'"),
+        (["{start"], "is no JSON object"),
+        (["start=grid", '{"start": 1}'], "gives start twice"),
+        (["start=grid", "wheels=3"], "could not be made with kwargs"),
+        (["start=top"], "start of Car-on-the-Hill must be one of"),
+    ],
+)
+def test_wrong_arguments_of_the_environment(fqi: Fqi, typed: list[str], says: str) -> None:
+    words = [word for text in typed for word in ("--env-kwargs", text)]
+    answer = fqi("collect", "fqi/CarOnTheHill-v0", *words)
+    assert answer.code == 2
+    assert says in " ".join(answer.err.split())
+
+
 def test_minari_datasets_are_written_and_trained_on(fqi: Fqi) -> None:
     assert fqi("collect", "--steps", "100", "--minari", "me/cart-v0", "--json").json["log"] == "minari:me/cart-v0"
     assert fqi("train", "minari:me/cart-v0", *SMALL, "--json").json["log"] == "minari:me/cart-v0"
