@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fqi.cli.shared import LOGS, RUNS, counted, newest, progress, say, trust_features, unused
+from fqi.cli.shared import LOGS, RUNS, counted, newest, progress, say, trust_code, unused
 from fqi.errors import UserError
 from fqi.log import Log
 from fqi.reports.comparison.arena import PERSON, Arena
@@ -128,7 +128,7 @@ def _base(run: Run | None, iterations: int | None) -> dict[str, Any]:
     """The settings of fitted Q-iteration: the run's, or none but its defaults."""
     base: dict[str, Any] = {}
     if run is not None:
-        trust_features(run.config)
+        trust_code(run.config)
         base = {name: value for name, value in run.config.table().items() if name not in _ITS_OWN}
     return base | ({} if iterations is None else {"iterations": iterations})
 

@@ -19,7 +19,7 @@ from fqi.cli.shared import (
     progress,
     say,
     show,
-    trust_features,
+    trust_code,
 )
 from fqi.errors import UserError
 
@@ -80,8 +80,8 @@ def evaluate(
     from fqi.run import Run
 
     found = Run.open(newest(RUNS, "run", "fqi train") if run is None else run)
-    if trust and not trust_features(found.config):
-        raise UserError(f"{found.path} names no py: features, and so --trust has no effect")
+    if trust and not trust_code(found.config):
+        raise UserError(f"{found.path} names no py:… function, and so --trust has no effect")
     chosen = pick(found.rounds, rounds, str(found.path))
     own, given = found.record["environment"] or {}, env_kwargs(kwargs)
     name = env or own.get("id")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fqi.cli.shared import RUNS, Json, Trust, newest, say, show, trust_features
+from fqi.cli.shared import RUNS, Json, Trust, newest, say, show, trust_code
 from fqi.errors import UserError
 
 
@@ -50,8 +50,8 @@ def play(
     out = video or found.path / "play.webp"
     if out.suffix.lower() not in KINDS:
         raise UserError(f"--video {out}: expected a file that ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
-    if trust and not trust_features(found.config):
-        raise UserError(f"{found.path} names no py: features, and so --trust has no effect")
+    if trust and not trust_code(found.config):
+        raise UserError(f"{found.path} names no py:… function, and so --trust has no effect")
     record = found.record["environment"] if env is None else environment_record(env, trusted=True)
     if record is None:
         raise UserError(f"{found.path}: its log names no environment; give one by --env")

@@ -21,7 +21,7 @@ LOGS, RUNS = Path("logs"), Path("runs")
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object and nothing else.")]
 Trust = Annotated[
     bool,
-    typer.Option("--trust", help="Import the Python function that the run names as its features: it can execute code."),
+    typer.Option("--trust", help="Import the Python functions that the run names as py:…: they can execute code."),
 ]
 EnvKwargs = Annotated[
     list[str] | None,
@@ -35,15 +35,13 @@ EnvKwargs = Annotated[
 Progress = Callable[[float, str], None]
 
 
-def trust_features(config: Any) -> bool:
-    """Let the settings' own `py:` features be imported: the user typed them, or said --trust. False: there are none."""
-    spec = getattr(config.regressor, "features", "")
-    if not spec.startswith("py:"):
-        return False
-    from fqi.features import trust
+def trust_code(config: Any) -> bool:
+    """Let what the settings name as `py:…` be imported: the user typed it, or said --trust. False: there is none."""
+    from fqi.imports import trust
 
-    trust(spec)
-    return True
+    for name, reference in config.code.items():
+        trust(reference, name)
+    return bool(config.code)
 
 
 def env_kwargs(given: list[str] | None) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from fqi.cli.shared import (
     remember,
     say,
     show,
-    trust_features,
+    trust_code,
     unused,
     with_options,
 )
@@ -66,7 +66,7 @@ def train(
     if resume is not None:
         return _resume(resume, given, log, out, config, trust, json)
     if trust:
-        raise UserError("--trust belongs to --resume: features that you type yourself are trusted anyway")
+        raise UserError("--trust belongs to --resume: what you type yourself is trusted anyway")
     from fqi.datasets.load import load_log
     from fqi.training import configure
     from fqi.training import train as start
@@ -75,7 +75,7 @@ def train(
     loaded = load_log(reference)
     values = {} if config is None else read_toml(config)
     settings = configure(loaded, values, str(config or "settings"), given)
-    trust_features(settings)
+    trust_code(settings)
     environment = (loaded.environment or {}).get("id", "log")
     path = out or unused(RUNS, environment, "")
     say(
@@ -103,8 +103,8 @@ def _resume(
     if out or config or set(given) - {"iterations"}:
         raise UserError("--resume goes on with the run's own settings; only --iterations may be given beside it")
     run = Run.open(path)
-    if trust and not trust_features(run.config):
-        raise UserError(f"{run.path} names no py: features, and so --trust has no effect")
+    if trust and not trust_code(run.config):
+        raise UserError(f"{run.path} names no py:… function, and so --trust has no effect")
     reference = run.record["log"]["reference"] if log is None else log
     loaded = load_log(reference)
     wanted = given.get("iterations") or run.config.train.iterations

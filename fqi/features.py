@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import gymnasium as gym
@@ -18,7 +17,7 @@ import torch
 
 from fqi.encoding import encode, scaled_columns, width
 from fqi.errors import UserError
-from fqi.imports import imported
+from fqi.imports import trusted
 from fqi.nest import Array, Nest, rows
 from fqi.qfunctions.checks import Expected, within
 from fqi.qfunctions.settings import FEATURES
@@ -300,30 +299,11 @@ class Tiles(Scaled):
 # ---- the user's own
 
 
-_trusted: dict[str, Callable[[Nest], Any]] = {}
-
-
-def trust(spec: str) -> None:
-    """Import the callable of `py:MODULE:CALLABLE`, because the user has named it, here and now.
-
-    Nothing else imports it. A name that is read from a run's folder must not reach this function unless the user has
-    said so: whoever wrote the folder would choose what is called, and with which bytes.
-    """
-    if not spec.startswith("py:"):
-        raise UserError(f"features must read py:MODULE:CALLABLE, found {spec!r}")
-    _trusted[spec] = imported(spec.removeprefix("py:"), "features")
-
-
 class Called(Features):
     """A callable of the user's: a nest of frames in, an array [B, D] out. The bias column is added to it."""
 
     def __init__(self, spec: str) -> None:
-        if spec not in _trusted:
-            raise UserError(
-                f"features {spec} are code that has not been allowed to run: say --trust, or call "
-                f"fqi.features.trust({spec!r}) first"
-            )
-        self.spec, self.function = spec, _trusted[spec]
+        self.spec, self.function = spec, trusted(spec, "features")
 
     def fit(self, frames: Nest, generator: np.random.Generator) -> None:
         self.columns = _affordable(self.spec, 1 + self._made(frames).shape[1])

@@ -1,4 +1,9 @@
-"""Importing what a user names as `py:MODULE:CALLABLE`. Never call this with a name that was read from a file."""
+"""Importing what a user names as `py:MODULE:CALLABLE`. Never call this with a name that was read from a file.
+
+What settings name is imported in two steps, for settings are also read from a run's folder, and whoever wrote the
+folder would else choose what is called: `trust` where the user has typed the name or said --trust, `trusted` where it
+is used.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from fqi.errors import UserError
+
+_trusted: dict[str, Callable[..., Any]] = {}
+
+
+def trust(reference: str, what: str) -> None:
+    """Import the callable of `py:MODULE:CALLABLE`, because the user has named it, here and now."""
+    if not reference.startswith("py:"):
+        raise UserError(f"{what} must read py:MODULE:CALLABLE, found {reference!r}")
+    _trusted[reference] = imported(reference.removeprefix("py:"), what)
+
+
+def trusted(reference: str, what: str) -> Callable[..., Any]:
+    """The callable that the user has allowed to run."""
+    if reference not in _trusted:
+        raise UserError(
+            f"{what} {reference} is code that has not been allowed to run: say --trust, or call "
+            f"fqi.imports.trust({reference!r}, {what!r}) first"
+        )
+    return _trusted[reference]
 
 
 def imported(reference: str, what: str) -> Callable[..., Any]:

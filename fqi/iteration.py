@@ -32,7 +32,7 @@ def fitted_q_iteration(
     rounds before the last one, the newest first, where `value` looks back that far (`scan.log_values`).
     """
     table = Table.of(rows, like=q.log_values(0, 1))
-    scan = Scanner(table, q, value, bound, past, returns.asks_greedy)
+    scan = Scanner(table, q, value, bound, past, returns.asks_greedy, returns.asks_chance)
     seen = scan(rounds.start - 1)
     targets = returns(table, seen)
     for number in rounds:

@@ -27,6 +27,8 @@ from fqi.settings import TrainSettings
 from fqi.targets import bellman_targets
 from fqi.transitions import Transitions, transitions
 
+TINY = 1e-12  # a pair that only held-out rows have may have been counted never
+
 
 class Returns(Protocol):
     """From what a frozen Q says of the log to a target for every row."""
@@ -34,6 +36,10 @@ class Returns(Protocol):
     @property
     def asks_greedy(self) -> bool:
         """Whether it must be told how likely the greedy policy is to take the logged actions."""
+
+    @property
+    def asks_chance(self) -> bool:
+        """Whether it must be told how likely the behaviour was to take them, as a model of it has it."""
 
     def __call__(self, table: Table, seen: Scan) -> torch.Tensor:
         """[P, B] targets."""
@@ -44,6 +50,7 @@ class Bootstrap:
     """Return and discount as the rows have them: one step, or n steps whatever was played on the way."""
 
     asks_greedy: bool = False
+    asks_chance: bool = False
 
     def __call__(self, table: Table, seen: Scan) -> torch.Tensor:
         """[P, B] targets."""
@@ -60,9 +67,10 @@ class Trace:
     goes_on: torch.Tensor  # [B] bool: the next row is the next step of the same episode
     n: int  # steps at most
     decay: float  # lambda
-    chance: torch.Tensor | None = None  # [B] the behaviour's probability of the logged action, for importance weights
+    chance: torch.Tensor | None = None  # [B] the behaviour's probability of the logged action, as the log tells it
     cap: float = 1.0  # the largest importance weight
     asks_greedy: bool = False  # whether actions that are not greedy end a trace
+    asks_chance: bool = False  # whether importance weights take the probability from a model of the behaviour
 
     def __call__(self, table: Table, seen: Scan) -> torch.Tensor:
         """[P, B] targets."""
@@ -81,7 +89,8 @@ class Trace:
         """[P, B] the trace coefficient of the next row's action; 0 beyond an episode's end."""
         c = torch.full_like(seen.next_values, self.decay)
         if seen.greedy is not None:
-            weight = (seen.greedy > 0).to(c) if self.chance is None else seen.greedy / self.chance.to(c)
+            chance = seen.chance if self.asks_chance else self.chance
+            weight = (seen.greedy > 0).to(c) if chance is None else seen.greedy / chance.to(c).clamp_min(TINY)
             c *= weight.clamp_max(self.cap)
         following = torch.zeros_like(c)
         following[:, :-1] = c[:, 1:]
@@ -95,15 +104,16 @@ def prepared(log: Log, train: TrainSettings) -> tuple[Transitions, Bootstrap | T
         return transitions(log, train.gamma, n), BOOTSTRAP
     longest = int(log.lengths.max(initial=1))
     chance = None
-    if rule == "importance":
+    estimated = rule == "importance" and train.propensities == "estimated"
+    if rule == "importance" and not estimated:
         if log.propensity is None:
             raise UserError(
                 "n-step-rule importance weighs with the behaviour's propensities, and this log has none; give "
-                "n-step-rule cut, which needs none, or collect anew"
+                "propensities estimated, or n-step-rule cut, which needs none"
             )
         chance = torch.from_numpy(log.propensity.astype(np.float64))
     goes_on = torch.ones(log.steps, dtype=torch.bool)
     goes_on[torch.from_numpy(np.cumsum(log.lengths) - 1)] = False
     cap = train.importance_cap if rule == "importance" else 1.0
-    trace = Trace(goes_on, min(n, longest), train.trace_decay, chance, cap, asks_greedy=rule != "ignore")
+    trace = Trace(goes_on, min(n, longest), train.trace_decay, chance, cap, rule != "ignore", estimated)
     return transitions(log, train.gamma), trace

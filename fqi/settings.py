@@ -12,10 +12,10 @@ from typing import Any
 import tomli_w
 
 from fqi.errors import UserError
-from fqi.options import build, check, option
+from fqi.options import CODE, build, check, option
 from fqi.regressors import REGRESSORS, Regressor
 
-TARGETS = ("max", "mean", "min", "clipped", "double", "double-previous", "mixture", "softmax", "mellowmax")
+TARGETS = ("max", "mean", "min", "clipped", "double", "double-previous", "mixture", "softmax", "mellowmax", "expectile")
 """The names in `fqi.values.VALUE_RULES`, which cannot be imported here: it needs torch."""
 
 
@@ -35,6 +35,13 @@ class TrainSettings:
     importance_cap: float = option(
         2.0, "Largest importance weight of an action; 1 is cut.", above=0, only=("n_step_rule", "importance")
     )
+    propensities: str = option(
+        "logged",
+        "The behaviour's probabilities in importance weights: those that the log tells, or estimated: by counts for a "
+        "table, else by a clone of the behaviour.",
+        choices=("logged", "estimated"),
+        only=("n_step_rule", "importance"),
+    )
     trace_decay: float = option(
         1.0, "Lambda: weight of each further reward against bootstrapping at once; 1: plain n-step.", low=0, high=1
     )
@@ -48,9 +55,10 @@ class TrainSettings:
         "Value of the next state: max of each head; max of the heads' mean, of their minimum (Maxmin), or of a random "
         "mixture of them; clipped: each head chooses, the lowest values; double: each head chooses, the next one "
         "values; double-previous: the newest Q chooses, the last round's values; softmax: expected under exp(Q / "
-        "temperature); mellowmax: temperature x log mean exp(Q / temperature); auto: where an ensemble is trained min, "
-        "or mean if some rewards are below 0, else max.",
-        choices=("auto", *TARGETS),
+        "temperature); mellowmax: temperature x log mean exp(Q / temperature); expectile: of the actions that the "
+        "behaviour takes (IQL); your own function; auto: where an ensemble is trained min, or mean if some rewards are "
+        "below 0, else max.",
+        choices=("auto", *TARGETS, CODE),
     )
     average: int = option(1, "Newest rounds whose mean Q values the next state.", low=1)
     temperature: float = option(
@@ -58,6 +66,14 @@ class TrainSettings:
         "How soft the targets softmax and mellowmax are, in units of value.",
         above=0,
         only=("target", ("softmax", "mellowmax")),
+    )
+    expectile: float = option(
+        0.9,
+        "Which expectile of Q over the behaviour's actions the target expectile takes: 0.5 is their mean, close to 1 "
+        "their best.",
+        low=0.5,
+        high=0.9999,
+        only=("target", "expectile"),
     )
     constraint: float = option(
         0.0,
@@ -92,6 +108,12 @@ class TrainSettings:
     )
     behaviour_weights: str | None = option(
         None, "How much rows count by who acted in them, such as random=1,scripted=3. [default: all alike]"
+    )
+    occupancy: str = option(
+        "logged",
+        "Rows count as the log holds them; or discounted: by gamma^t, t steps after their episode began, so that they "
+        "weigh as in the discounted occupancy of the behaviour.",
+        choices=("logged", "discounted"),
     )
     seed: int = option(0, "Seed of everything random in the run.", low=0)
     seeds: int = option(1, "Members: Q-functions trained independently, on the seeds SEED, SEED + 1, …", low=1)
@@ -129,6 +151,18 @@ class Config:
         """H, heads of each member."""
         assert self.train.ensemble is not None
         return self.train.ensemble
+
+    @property
+    def asks_behaviour(self) -> bool:
+        """Whether a model of the behaviour is made of the log."""
+        train = self.train
+        return train.constraint > 0 or train.target == "expectile" or train.propensities == "estimated"
+
+    @property
+    def code(self) -> dict[str, str]:
+        """The options that name a callable of the user's, as `py:MODULE:CALLABLE`."""
+        every = dataclasses.asdict(self.train) | dataclasses.asdict(self.regressor)
+        return {name: value for name, value in every.items() if isinstance(value, str) and value.startswith("py:")}
 
     def table(self) -> dict[str, Any]:
         """As it stands in the TOML file."""
@@ -219,13 +253,13 @@ def _check_flags(typed: Mapping[str, Any], name: str) -> None:
 
 
 def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, where: str) -> None:
-    from fqi.values import VALUE_RULES
+    from fqi.values import named_rule
     from fqi.weights import parsed
 
     if train.behaviour_weights is not None:
         parsed(train.behaviour_weights)
     assert train.ensemble is not None
-    rule = VALUE_RULES[train.target]
+    rule = named_rule(train.target)
     if train.ensemble < rule.heads:
         raise UserError(f"{where}: target {train.target} compares the heads of an ensemble; give ensemble 2 or more")
     if train.weights == "split" and train.ensemble == 1:
@@ -233,6 +267,8 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
     if train.n_step == 1 and (train.n_step_rule != "ignore" or train.trace_decay != 1):
         idle = f"n-step-rule {train.n_step_rule}" if train.n_step_rule != "ignore" else "trace-decay"
         raise UserError(f"{where}: {idle} has an effect only with an n-step of 2 or more, found 1")
+    if train.occupancy == "discounted" and train.gamma == 1:
+        raise UserError(f"{where}: occupancy discounted weighs by gamma^t and has an effect only with gamma below 1")
     if train.average > 1 and rule.rounds > 1:
         raise UserError(
             f"{where}: target {train.target} looks at single rounds, and average {train.average} at their mean; "

@@ -94,6 +94,7 @@ def _rounds(log: Log, config: Config, begin: Callable[[QFunction], tuple[Run, in
     """Train to the last round into the run that `begin` gives, with the round after which to go on."""
     members, K = config.train.seeds, config.train.iterations
     rows, returns = prepared(log, config.train)
+    value = Value.of(config)
     weights = weighting(log, config.train)
     training = training_rows(len(rows), config, log.lengths)
     bounds = earnable(log, config.train.gamma)
@@ -106,7 +107,7 @@ def _rounds(log: Log, config: Config, begin: Callable[[QFunction], tuple[Run, in
             with run.held(), _ending(run):
                 watch.recall(run.metrics)
                 clock = time.perf_counter()
-                value, bound = Value.of(config), UNBOUNDED
+                bound = UNBOUNDED
                 if config.train.bound == "earnable":
                     bound = (min(bounds[0], 0.0), max(bounds[1], 0.0))  # before the first round every value is 0
                 past = _past(run, q, last, value.rounds, log.steps + log.episodes)

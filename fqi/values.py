@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fqi.errors import UserError
+from fqi.imports import trusted
 from fqi.settings import Config
 from fqi.targets import masked_choice, masked_max, worth
 
@@ -21,6 +23,8 @@ class Look:
     allowed: torch.Tensor | None  # [B, A] bool
     shares: torch.Tensor  # [M, H] random convex weights, drawn for each round and member
     temperature: float
+    chances: torch.Tensor | None = None  # [B, A] how likely the behaviour is to take each action, where a rule asks
+    expectile: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class ValueRule:
     of: Callable[[Look], torch.Tensor]  # -> [M, H, B]
     heads: int = 1  # heads of a member below which it is nothing but the maximum
     rounds: int = 1  # newest rounds that it looks at
+    asks_chances: bool = False  # whether it must be told what the behaviour does
 
 
 def maximum(look: Look) -> torch.Tensor:
@@ -92,6 +97,23 @@ def mellowmax(look: Look) -> torch.Tensor:
     return best + look.temperature * mean.log1p()
 
 
+def expectile(look: Look) -> torch.Tensor:
+    """The expectile of a head's values over the actions that the behaviour takes (Kostrikov et al. 2022): what is never
+    taken counts for nothing. The expectile is the largest of all means in which the best k actions weigh `expectile`
+    and the others what is left of 1."""
+    assert look.chances is not None
+    chances, values = look.chances.to(look.values), look.values
+    if look.allowed is not None:
+        chances, values = chances * look.allowed, values.masked_fill(~look.allowed, 0)
+    values, order = values.sort(-1, descending=True)  # [M, H, B, A]
+    chances = chances.expand_as(values).gather(-1, order)
+    slope = 2 * look.expectile - 1
+    mass = (1 - look.expectile) * chances.sum(-1, keepdim=True) + slope * chances.cumsum(-1)
+    sums = (1 - look.expectile) * (chances * values).sum(-1, keepdim=True) + slope * (chances * values).cumsum(-1)
+    best = (sums / mass).masked_fill(mass <= 0, -torch.inf).amax(-1)
+    return torch.where(chances.sum(-1) > 0, best, torch.zeros_like(best))
+
+
 def _shared(values: torch.Tensor, look: Look) -> torch.Tensor:
     """The maximum of values [M, 1, B, A] that all heads of a member share."""
     return masked_max(values, look.allowed).expand(look.values.shape[:-1])
@@ -107,7 +129,24 @@ VALUE_RULES: dict[str, ValueRule] = {
     "mixture": ValueRule(mixture, heads=2),
     "softmax": ValueRule(softmax),
     "mellowmax": ValueRule(mellowmax),
+    "expectile": ValueRule(expectile, asks_chances=True),
 }
+
+
+def named_rule(name: str) -> ValueRule:
+    """The rule of this name; of `py:MODULE:CALLABLE` one that calls it, once the user has allowed it to run."""
+    return VALUE_RULES[name] if name in VALUE_RULES else ValueRule(lambda look: _called(name, look))
+
+
+def _called(name: str, look: Look) -> torch.Tensor:
+    """What a function of the user's makes of a look."""
+    found, wanted = trusted(name, "target")(look), look.values.shape[:-1]
+    if not isinstance(found, torch.Tensor) or found.shape != wanted or not found.dtype.is_floating_point:
+        what = f"{found.dtype} {list(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
+        raise UserError(f"target {name} must make a tensor of numbers of shape {list(wanted)} (M, H, B), found {what}")
+    if not bool(torch.isfinite(found).all()):
+        raise UserError(f"target {name} must make finite numbers, found NaN or infinity")
+    return found.to(look.values)
 
 
 @dataclass(frozen=True)
@@ -118,12 +157,15 @@ class Value:
     seeds: tuple[int, ...] = (0,)  # [M] of the members, for what is drawn at random
     average: int = 1  # newest rounds whose mean the rule is given
     temperature: float = 1.0
+    expectile: float = 0.5
 
     @classmethod
     def of(cls, config: Config) -> Value:
         train = config.train
         seeds = tuple(range(train.seed, train.seed + train.seeds))
-        return cls(VALUE_RULES[train.target], seeds, train.average, train.temperature)
+        if train.target.startswith("py:"):
+            trusted(train.target, "target")  # refused here, before anything is made
+        return cls(named_rule(train.target), seeds, train.average, train.temperature, train.expectile)
 
     @property
     def members(self) -> int:
@@ -135,13 +177,21 @@ class Value:
         """R, the newest rounds that are looked at."""
         return max(self.average, self.rule.rounds)
 
-    def __call__(self, recent: Sequence[torch.Tensor], allowed: torch.Tensor | None, number: int) -> torch.Tensor:
-        """[P, B] from the values [P, B, A] of the last rounds, the newest first; `number` is its round."""
+    def __call__(
+        self,
+        recent: Sequence[torch.Tensor],
+        allowed: torch.Tensor | None,
+        number: int,
+        chances: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """[P, B] from the values [P, B, A] of the last rounds, the newest first; `number` is its round, `chances`
+        [B, A] what the behaviour does, for rules that ask."""
         P, B, A = recent[0].shape
         grouped = [values.reshape(self.members, -1, B, A) for values in recent[: self.rounds]]
         values = grouped[0] if self.average == 1 else torch.stack(grouped).mean(0)
         shares = self._shares(number, values.shape[1])
-        return self.rule.of(Look(values, grouped[-1], allowed, shares, self.temperature)).reshape(P, B)
+        look = Look(values, grouped[-1], allowed, shares, self.temperature, chances, self.expectile)
+        return self.rule.of(look).reshape(P, B)
 
     def _shares(self, number: int, heads: int) -> torch.Tensor:
         """[M, H] a pure function of the member's seed and the round, so that nothing has to be kept."""

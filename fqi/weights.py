@@ -10,6 +10,7 @@ import torch
 
 from fqi.errors import UserError
 from fqi.log import Log
+from fqi.nest import Array
 from fqi.qfunctions.contract import Weights
 from fqi.scan import Scan
 from fqi.settings import TrainSettings
@@ -17,7 +18,7 @@ from fqi.settings import TrainSettings
 Weighting = Callable[[int, torch.Tensor, Scan], Weights | None]
 """The round to come, its targets [P, B], and what the Q that they are from says -> weights; None: all rows alike."""
 
-LEAST = 1e-9  # of the weight of a row that is a head's own
+LEAST = 1e-9  # of the weight of a row that is a head's own, or begins an episode
 FLOOR = 0.01  # of the mean residual, added to each: a row without error must be drawn again some day
 
 
@@ -26,8 +27,8 @@ def uniform(number: int, targets: torch.Tensor, seen: Scan) -> None:
 
 
 @dataclass(frozen=True)
-class ByBehaviour:
-    """Rows count as much as who acted in them."""
+class Fixed:
+    """Rows count the same in every round, by who acted in them or how late in their episode they are."""
 
     each: torch.Tensor  # [B]
 
@@ -67,7 +68,7 @@ class Prioritised:
     alpha: float
     beta: float  # in the first round
     rounds: int  # over which beta rises to 1
-    each: torch.Tensor | None = None  # [B] weights of the behaviours, which are not undone
+    each: torch.Tensor | None = None  # [B] other weights of the rows, which are not undone
 
     def __call__(self, number: int, targets: torch.Tensor, seen: Scan) -> Weights:
         residual = (targets - seen.logged).abs()  # [P, B]
@@ -84,11 +85,20 @@ def weighting(log: Log, train: TrainSettings) -> Weighting:
     each = None
     if train.behaviour_weights is not None:
         each = torch.from_numpy(_of_rows(log, parsed(train.behaviour_weights)))
+    if train.occupancy == "discounted":
+        late = torch.from_numpy(_discounted(log, train.gamma))
+        each = late if each is None else each * late
     if train.weights == "prioritised":
         return Prioritised(train.priority_alpha, train.priority_beta, train.priority_rounds, each)
     if train.weights == "split":
         return Split.of(log, train, each)
-    return uniform if each is None else ByBehaviour(each)
+    return uniform if each is None else Fixed(each)
+
+
+def _discounted(log: Log, gamma: float) -> Array:
+    """[B] gamma^t of the step t of each row's episode, but at least LEAST."""
+    steps = np.arange(log.steps) - np.repeat(log.starts, log.lengths)
+    return np.asarray(np.maximum(gamma**steps, LEAST))
 
 
 def parsed(text: str) -> dict[str, float]:
@@ -112,7 +122,7 @@ def parsed(text: str) -> dict[str, float]:
     return found
 
 
-def _of_rows(log: Log, weights: dict[str, float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _of_rows(log: Log, weights: dict[str, float]) -> Array:
     """[B] the weight of who acted; behaviours that are not named have 1. A name stands for itself, or for every
     behaviour of which it is the part before the first comma."""
     if log.behaviour is None:

@@ -115,7 +115,8 @@ def predictions(run: Run, q: QFunction, frames: Nest, number: int, legal: Array 
         run.load(q, earlier)
         recent.append(q.values(frames))
     may = None if legal is None else torch.from_numpy(legal).to(recent[0].device)
-    found = value(recent, both(q.support(frames), may), number)  # [P, B]
+    chances = q.chances(frames) if value.rule.asks_chances else None
+    found = value(recent, both(q.support(frames), may), number, chances)  # [P, B]
     means: Array = found.double().reshape(len(value.seeds), -1, rows(frames)).mean(1).cpu().numpy()
     return means
 

@@ -29,7 +29,8 @@ def biases(noise, heads):
     values = noise[None]
     shares = torch.full((1, heads), 1 / heads, dtype=values.dtype)
     before = noise.flip(0)[None]  # noise as independent as another round's data would make it
-    look = Look(values, before, None, shares, 1.0)
+    chances = torch.full(noise.shape[1:], 1 / noise.shape[2], dtype=values.dtype)  # all actions are as common
+    look = Look(values, before, None, shares, 1.0, chances, 0.9)
     return {name: rule.of(look)[0].mean(0) for name, rule in VALUE_RULES.items()}
 
 

@@ -1,6 +1,6 @@
-"""A Q-function that speaks only of what the behaviour does (Fujimoto et al. 2019, for discrete actions): actions whose
-probability is at least a given share of the most likely one's. All others are left out of every maximum and are not
-played."""
+"""A Q-function that knows what the behaviour does, from the log. With a share above 0 it speaks of nothing else
+(Fujimoto et al. 2019, for discrete actions): actions less likely than this share of the most likely one's are left out
+of every maximum and are not played."""
 
 from __future__ import annotations
 
@@ -97,22 +97,22 @@ class Cloned(Behaviour):
 
 
 class Constrained(QFunction):
-    """Another Q-function, and what the behaviour says of its actions."""
+    """Another Q-function, what the behaviour does, and how much less likely than its most likely action one may be."""
 
     def __init__(self, q: QFunction, behaviour: Behaviour, share: float, device: torch.device) -> None:
         self.q, self.behaviour, self.share, self.device = q, behaviour, share, device
         self.heads, self.actions = q.heads, q.actions
         self.known = False  # whether the behaviour was learned or restored
-        self.likely: torch.Tensor | None = None  # [F, A] of the bound log
+        self.log_logits: torch.Tensor | None = None  # [F, A] of the bound log
 
     def bind(self, rows: Transitions, training: torch.Tensor) -> None:
-        if rows.log.action_mask is not None and isinstance(self.behaviour, Cloned):
+        if self.share and rows.log.action_mask is not None and isinstance(self.behaviour, Cloned):
             raise UserError(
                 "constraint: a cloned behaviour says nothing sure of actions that this log's masks forbid; give "
                 "constraint 0, or the table regressor, which counts"
             )
         self.q.bind(rows, training)
-        self.rows, self.training, self.likely = rows, training, None
+        self.rows, self.training, self.log_logits = rows, training, None
 
     def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
         return self.q.fit(targets, weights)
@@ -124,22 +124,40 @@ class Constrained(QFunction):
         return self.q.values(frames, heads)
 
     def log_support(self, start: int, stop: int) -> torch.Tensor | None:
+        return self._supported(self.q.log_support(start, stop), self._of_log()[start:stop])
+
+    def support(self, frames: Nest) -> torch.Tensor | None:
+        return self._supported(self.q.support(frames), self.behaviour.logits(frames))
+
+    def _supported(self, known: torch.Tensor | None, logits: torch.Tensor) -> torch.Tensor | None:
+        """[B, A] bool: actions that the behaviour takes often enough, of those that are known."""
+        if not self.share:
+            return known
+        return both(known, (logits >= logits.amax(1, keepdim=True) + math.log(self.share)).to(self.device))
+
+    def log_chances(self, start: int, stop: int) -> torch.Tensor:
+        mask = self.rows.log.action_mask
+        legal = None if mask is None else torch.from_numpy(mask[start:stop].copy())
+        return self._likelihood(self._of_log()[start:stop], legal)
+
+    def chances(self, frames: Nest) -> torch.Tensor:
+        return self._likelihood(self.behaviour.logits(frames))
+
+    def _likelihood(self, logits: torch.Tensor, legal: torch.Tensor | None = None) -> torch.Tensor:
+        """[B, A] probabilities among the legal actions; 0 throughout where nothing is known."""
+        legible = logits if legal is None else logits.masked_fill(~legal, -torch.inf)
+        return legible.softmax(1).nan_to_num(0.0).to(self.device)
+
+    def _of_log(self) -> torch.Tensor:
+        """[F, A] logits of the log's frames."""
         if not self.known:  # not while it is bound: a run that goes on has it in its checkpoint
             self.behaviour.learn(self.rows, self.training)
             self.known = True
-        if self.likely is None:
+        if self.log_logits is None:
             log = self.rows.log
-            parts = [self._likely(take(log.observations, slice(*part))) for part in slices(log.steps + log.episodes)]
-            self.likely = torch.cat(parts)
-        return both(self.q.log_support(start, stop), self.likely[start:stop])
-
-    def support(self, frames: Nest) -> torch.Tensor | None:
-        return both(self.q.support(frames), self._likely(frames))
-
-    def _likely(self, frames: Nest) -> torch.Tensor:
-        """[B, A] bool: actions that the behaviour takes often enough."""
-        logits = self.behaviour.logits(frames)
-        return (logits >= logits.amax(1, keepdim=True) + math.log(self.share)).to(self.device)
+            frames = (take(log.observations, slice(*part)) for part in slices(log.steps + log.episodes))
+            self.log_logits = torch.cat([self.behaviour.logits(part) for part in frames])
+        return self.log_logits
 
     def checkpoint(self) -> dict[str, torch.Tensor]:
         return self.q.checkpoint() | {_PREFIX + name: t for name, t in self.behaviour.checkpoint().items()}
@@ -148,7 +166,7 @@ class Constrained(QFunction):
         own = {name: t for name, t in tensors.items() if not name.startswith(_PREFIX)}
         self.q.restore(own)
         self.behaviour.restore({name.removeprefix(_PREFIX): t for name, t in tensors.items() if name not in own})
-        self.known, self.likely = True, None
+        self.known, self.log_logits = True, None
 
     def resume_state(self) -> dict[str, torch.Tensor]:
         return self.q.resume_state()

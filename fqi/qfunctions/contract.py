@@ -64,6 +64,14 @@ class QFunction(ABC):
         """[B, A] bool: as `log_support`, for any frames."""
         return None
 
+    def log_chances(self, start: int, stop: int) -> torch.Tensor | None:
+        """[stop - start, A] how likely the behaviour was to take each action; None where no model of it was made."""
+        return None
+
+    def chances(self, frames: Nest) -> torch.Tensor | None:
+        """[B, A] as `log_chances`, for any frames."""
+        return None
+
     @abstractmethod
     def checkpoint(self) -> dict[str, torch.Tensor]:
         """All that `values` needs: what a round's file holds."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -63,6 +65,19 @@ def test_importance_by_hand():
     # Up to 1.5: row 0: 1 + .5 (-.5 * 10 + 1.5 * 12) = 7.5; row 4: 5 + .5 (-.5 * 40 + 1.5 * 24.5) = 13.375.
     found, _ = targets(THREE, V, GREEDY, n_step=3, n_step_rule="importance", importance_cap=1.5)
     assert found.tolist() == [[7.5, 12, 5, 4, 13.375, 24.5, 37, 8]]
+
+
+def test_estimated_propensities_take_the_place_of_the_logs():
+    flags = {"n_step": 3, "n_step_rule": "importance", "importance_cap": 3.0}
+    told, _ = targets(THREE, V, GREEDY, **flags)
+    silent = dataclasses.replace(THREE, propensity=None)
+    rows, returns = prepared(silent, train_settings(**flags, propensities="estimated"))
+    assert returns.asks_chance
+    chance = torch.from_numpy(THREE.propensity.astype(np.float64))
+    assert torch.equal(returns(Table.of(rows, like=V), Scan(V, V, GREEDY, chance=chance)), told)
+    # A pair that was never counted has a probability of 0: the cap holds, and 0 / 0 is 0.
+    nothing = returns(Table.of(rows, like=V), Scan(V, V, GREEDY, chance=torch.zeros(8, dtype=torch.float64)))
+    assert torch.isfinite(nothing).all()
 
 
 def test_lambda_returns_by_hand():

@@ -59,6 +59,9 @@ def test_mean_return(name: str, episodes: int, least: float) -> None:
         ("pendulum", [-1, 0, -1], [-2.0]),
         ("discrete-pendulum", [1, 0, 0], 2),  # upright and at rest: the torque 0 is number 2 of five
         ("discrete-pendulum", [-1, 0, 1], 4),
+        ("lunarlander", [0, 1, 0, -1, 0, 0, 0, 0], 2),  # falls too fast: up
+        ("lunarlander", [0, 1, 0, -0.5, 0.5, 0, 0, 0], 3),  # leans to the left and sinks slowly: turn
+        ("lunarlander", [0, 0, 0, 0, 0, 0, 1, 1], 0),  # stands
         ("nfq-pole", [0.1, 0], 2),
         ("nfq-pole", [0.1, -1], 0),
         ("nfq-pole", [0.01, 0], 1),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fqi.errors import UserError
+from fqi.imports import trust
 from fqi.settings import TARGETS, resolve
 from fqi.values import VALUE_RULES, Look, Value
 
@@ -21,8 +25,10 @@ ALLOWED = torch.tensor([[True, False], [True, True], [False, False]])
 SHARES = torch.tensor([[0.25, 0.75]])
 
 
-def seen(values=VALUES, allowed=None, temperature=1.0, shares=SHARES):
-    return Look(values, BEFORE if values is VALUES else values, allowed, shares, temperature)
+def seen(values=VALUES, allowed=None, temperature=1.0, shares=SHARES, chances=None, expectile=0.9):
+    before = BEFORE if values is VALUES else values
+    chances = torch.full(values.shape[2:], 1 / values.shape[3]) if chances is None else chances
+    return Look(values, before, allowed, shares, temperature, chances, expectile)
 
 
 def value(rule, allowed=None, **changes):
@@ -46,6 +52,33 @@ BY_HAND = {
     # A quarter of head 0 and three of head 1: (2.5, 2.75), (1, 4.5), (-4, -2.75).
     "mixture": ([[2.75, 4.5, -2.75]] * 2, [[2.5, 4.5, 0]] * 2),
 }
+
+
+def test_expectiles_by_hand():
+    # Values 0 and 4, taken with 3/4 and 1/4. The expectile .75 of a value v: .75 * 1/4 (4 - v) = .25 * 3/4 (v - 0): 2.
+    values = torch.tensor([[[[0.0, 4.0]]]], dtype=torch.float64)
+    chances = torch.tensor([[0.75, 0.25]], dtype=torch.float64)
+    rule = VALUE_RULES["expectile"].of
+    assert rule(seen(values, chances=chances, expectile=0.75)).item() == pytest.approx(2)
+    assert rule(seen(values, chances=chances, expectile=0.5)).item() == pytest.approx(1)  # the mean
+    assert rule(seen(values, chances=chances, expectile=0.9999)).item() == pytest.approx(4, abs=0.01)
+    # What is never taken or forbidden counts for nothing, whatever it holds; where nothing is known V is 0.
+    values = torch.tensor([[[[1.0, 9.0], [2.0, math.inf], [5.0, 6.0]]]], dtype=torch.float64)
+    chances = torch.tensor([[1.0, 0], [0.5, 0.5], [0, 0]])
+    allowed = torch.tensor([[True, True], [True, False], [True, True]])
+    assert rule(seen(values, allowed, chances=chances)).tolist() == [[[1, 2, 0]]]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.5, 0.99))
+def test_an_expectile_balances_what_lies_above_and_below(seed, tau):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64)
+    chances = torch.rand(4, 5, generator=generator, dtype=torch.float64)
+    found = VALUE_RULES["expectile"].of(seen(values, chances=chances, expectile=tau))
+    over = values - found.unsqueeze(-1)
+    above, below = (chances * over.clamp_min(0)).sum(-1), (chances * (-over).clamp_min(0)).sum(-1)
+    torch.testing.assert_close(tau * above, (1 - tau) * below)
 
 
 @pytest.mark.parametrize("rule", BY_HAND)
@@ -84,9 +117,7 @@ def test_members_do_not_look_at_each_other(rule):
         assert torch.equal(together[member : member + 1], VALUE_RULES[rule].of(seen(alone.clone())))
 
 
-@pytest.mark.parametrize(
-    "rule", [name for name, rule in VALUE_RULES.items() if "soft" not in name and "mell" not in name]
-)
+@pytest.mark.parametrize("rule", [name for name in VALUE_RULES if name not in ("softmax", "mellowmax", "expectile")])
 def test_rules_agree_where_there_is_one_head_and_one_round(rule):
     one = VALUES[:, :1].clone()
     for allowed in (None, ALLOWED):
@@ -112,7 +143,7 @@ def test_the_order_of_the_rules(seed, masked):
     assert (of["mixture"] <= of["max"].amax(1, keepdim=True) + slack).all()
     assert (of["clipped"] <= of["double"] + slack).all()
     assert (of["double"] <= of["max"].roll(-1, 1) + slack).all()
-    for rule in ("softmax", "mellowmax"):
+    for rule in ("softmax", "mellowmax", "expectile"):
         assert (of[rule] <= of["max"] + slack).all()
 
 
@@ -183,4 +214,44 @@ def test_the_settings_name_every_rule():
     assert tuple(VALUE_RULES) == TARGETS
     config = resolve({"target": "softmax", "temperature": 0.5, "seed": 7, "seeds": 2, "average": 3},
                      discrete_observations=False)  # fmt: skip
-    assert Value.of(config) == Value(VALUE_RULES["softmax"], (7, 8), 3, 0.5)
+    assert Value.of(config) == Value(VALUE_RULES["softmax"], (7, 8), 3, 0.5, 0.9)
+
+
+# ---- the user's own
+
+
+@pytest.fixture
+def module():
+    made = types.ModuleType("values_of_a_user")
+    sys.modules[made.__name__] = made
+    yield made
+    del sys.modules[made.__name__]
+
+
+def own(name):
+    config = resolve({"target": f"py:values_of_a_user:{name}"}, discrete_observations=False)
+    assert config.code == {"target": f"py:values_of_a_user:{name}"}
+    return config
+
+
+def test_a_function_of_the_users_is_a_rule_once_it_is_allowed(module):
+    module.second_best = lambda look: look.values.sort(-1).values[..., -2]
+    with pytest.raises(UserError, match="target py:values_of_a_user:second_best is code that has not been allowed"):
+        Value.of(own("second_best"))
+    trust("py:values_of_a_user:second_best", "target")
+    rule = Value.of(own("second_best"))
+    assert rule([heads([1, 5, 3], [3, 2, 0])], None, 1).tolist() == [[3], [2]]
+
+
+@pytest.mark.parametrize(("function", "message"), [
+    (lambda look: 3, "must make a tensor of numbers of shape .1, 2, 1. .* found int"),
+    (lambda look: look.values, r"found torch.float64 \[1, 2, 1, 2\]"),
+    (lambda look: look.values.argmax(-1), "found torch.int64"),
+    (lambda look: look.values.amax(-1) / 0, "must make finite numbers"),
+    (lambda look: look.nothing, "raised AttributeError"),
+])  # fmt: skip
+def test_what_a_function_of_the_users_makes_is_checked(module, function, message):
+    module.wrong = function
+    trust("py:values_of_a_user:wrong", "target")
+    with pytest.raises(UserError, match=message):
+        Value.of(own("wrong"))([heads([1, 5], [3, 2])], None, 1)

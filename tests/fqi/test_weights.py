@@ -22,7 +22,7 @@ from fqi.scan import Scan
 from fqi.settings import resolve
 from fqi.transitions import transitions
 from fqi.values import Value
-from fqi.weights import ByBehaviour, Prioritised, parsed, uniform, weighting
+from fqi.weights import Fixed, Prioritised, parsed, uniform, weighting
 from tests.fqi.known import chain
 from tests.fqi.small import log_of
 
@@ -76,9 +76,19 @@ def test_heads_have_priorities_of_their_own():
     assert both.draw[0, 0] > both.draw[0, 1]
 
 
+def test_discounted_occupancy_by_hand():
+    rule = weighting(MIXED, settings(occupancy="discounted", gamma=0.5))
+    found = rule(1, torch.zeros(2, 6, dtype=torch.float64), seen([[0.0] * 6] * 2)).draw
+    assert found.tolist() == [[1, 0.5, 0.25, 0.125, 1, 0.5]] * 2
+    both = weighting(MIXED, settings(occupancy="discounted", gamma=0.5, behaviour_weights="random=4"))
+    assert both(1, torch.zeros(1, 6), seen([[0.0] * 6])).draw.tolist() == [[4, 2, 0.25, 0.125, 1, 0.5]]
+    late = weighting(log_of(([0] * 50, "truncated")), settings(occupancy="discounted", gamma=0.1))
+    assert late(1, torch.zeros(1, 50), seen([[0.0] * 50])).draw.min() > 0  # rows must be drawn now and then
+
+
 def test_behaviours_by_name_and_by_the_part_before_the_comma():
     rule = weighting(MIXED, settings(behaviour_weights="random=0.5, scripted=3"))
-    assert isinstance(rule, ByBehaviour)
+    assert isinstance(rule, Fixed)
     assert rule.each.tolist() == [0.5, 0.5, 3, 3, 3, 3]
     weights = rule(1, torch.zeros(2, 6), seen([[0.0] * 6] * 2))
     assert weights.draw.tolist() == [[0.5, 0.5, 3, 3, 3, 3]] * 2
@@ -197,7 +207,7 @@ def test_held_out_rows_weigh_nothing(name):
 
 
 @pytest.mark.parametrize("rule", [
-    Prioritised(0.6, 0.4, 5), Prioritised(1.0, 0.0, 5), ByBehaviour(torch.linspace(0.1, 5, 18, dtype=torch.float64)),
+    Prioritised(0.6, 0.4, 5), Prioritised(1.0, 0.0, 5), Fixed(torch.linspace(0.1, 5, 18, dtype=torch.float64)),
 ])  # fmt: skip
 def test_weights_do_not_move_what_every_row_agrees_on(rule):
     # Where the outcome of a pair is certain all of its targets are equal, whatever they weigh. Gamma .5: as in

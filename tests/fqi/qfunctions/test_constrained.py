@@ -15,6 +15,7 @@ from fqi.policies import Greedy
 from fqi.reports.evaluation import predictions
 from fqi.run import Run
 from fqi.training import configure, resume, train
+from fqi.transitions import transitions
 from tests.fqi.training_kit import SMALL, assert_same
 
 
@@ -72,6 +73,36 @@ def test_others_ask_a_clone(tmp_path):
     assert played.tolist() == [1, 2, 1, 2]
     predicted = predictions(run, q, frames, 3)[0]
     np.testing.assert_allclose(predicted, played * 1.75, atol=1e-6)
+
+
+@pytest.mark.parametrize("flags", [{}, {"n_step": 2, "n_step_rule": "importance", "propensities": "estimated"}])
+def test_what_a_table_says_of_the_behaviour(flags, tmp_path):
+    target = {} if flags else {"target": "expectile", "expectile": 0.75}
+    run, q = trained(counted(TIMES), 0.0, tmp_path / "run", **flags, **target)
+    wanted = np.array(TIMES) / np.sum(TIMES, 1, keepdims=True)
+    np.testing.assert_allclose(q.chances(np.arange(4)), wanted, atol=1e-12)
+    assert q.support(np.arange(4)).tolist() == [[n > 0 for n in row] for row in TIMES]  # a share of 0 forbids nothing
+    if target:
+        # Q = a + (V - of the state) / 2 for V of the round before; state 2: action 1 for ever. Three rounds: 1.75.
+        assert predictions(run, q, np.array([2]), 3)[0, 0] == pytest.approx(1.75)
+        # State 0, Q of the first round (0, 1, 2) taken 10, 9, 1 times: the expectile .75 is v with
+        # .75 (9 (1 - v) + 1 (2 - v)) = .25 * 10 v, v = 8.25 / 10.
+        run.load(q, 1)
+        assert predictions(run, q, np.array([0]), 1)[0, 0] == pytest.approx(0.825)
+
+
+def test_a_clone_says_what_is_likely_under_the_masks(tmp_path):
+    log = counted([[50 * n for n in row] for row in TIMES], BOX)
+    mask = np.ones((log.steps + log.episodes, 3), np.bool_)
+    mask[log.frame_of_step[log.actions != 2], 2] = False
+    log = dataclasses.replace(log, action_mask=mask)
+    flags = SMALL | {"n_step": 2, "n_step_rule": "importance", "propensities": "estimated"}
+    config = configure(log, flags=flags)
+    q = train(log, config, tmp_path / "run").build()
+    q.bind(transitions(log, 0.5), torch.ones(log.steps, dtype=torch.bool))
+    found = q.log_chances(0, len(mask))
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+    assert (found[~torch.from_numpy(mask)] == 0).all()
 
 
 @pytest.mark.parametrize("flags", [SMALL, {"regressor": "table"}])

@@ -15,7 +15,8 @@ import torch
 
 import fqi.qfunctions.linear
 from fqi.errors import UserError
-from fqi.features import make_features, trust
+from fqi.features import make_features
+from fqi.imports import trust
 from fqi.log import Log
 from fqi.nest import Array
 from fqi.qfunctions.linear import LinearQ
@@ -234,7 +235,7 @@ def test_a_callable_of_the_users_makes_the_features(module: Any) -> None:
     spec = "py:features_of_a_user:products"
     with pytest.raises(UserError, match="has not been allowed to run"):
         make_features("py:features_of_a_user:never_trusted", PLANE)
-    trust(spec)
+    trust(spec, "features")
     log = plane_log()
     rows = transitions(log, 0.9)
     x, y = np.asarray(log.observations).T
@@ -258,7 +259,7 @@ def test_a_callable_of_the_users_makes_the_features(module: Any) -> None:
 )
 def test_wrong_features_of_a_user_are_refused(module: Any, function: Any, message: str) -> None:
     module.wrong = function
-    trust("py:features_of_a_user:wrong")
+    trust("py:features_of_a_user:wrong", "features")
     log = plane_log()
     q = linear(log, "py:features_of_a_user:wrong")
     with pytest.raises(UserError, match=message), np.errstate(all="ignore"):
@@ -268,4 +269,4 @@ def test_wrong_features_of_a_user_are_refused(module: Any, function: Any, messag
 @pytest.mark.parametrize("spec", ["py:", "py:os", "py:no_such_module:f", "py:os:no_such_name", "py:os:sep", "raw"])
 def test_what_cannot_be_called_cannot_be_trusted(spec: str) -> None:
     with pytest.raises(UserError, match="features"):
-        trust(spec)
+        trust(spec, "features")
