@@ -76,6 +76,7 @@ def begin(choice: Choice, out: Path | None, json: bool) -> Comparison:
     tasks = [_Prepared.of(task, typed=bool(choice.env or choice.suite)) for task in suite.tasks]
     for task in tasks:
         task.check(taking_part)
+    _refuse_silence(taking_part, tasks)
     if seeds > 1 and any(task.expert == PERSON for task in tasks):
         raise UserError("a person can watch one environment at a time; give --seeds 1")
     path = out or unused(COMPARISONS, Path(choice.suite).stem if choice.suite else tasks[0].environment["id"], "")
@@ -133,6 +134,13 @@ def _base(run: Run | None, iterations: int | None) -> dict[str, Any]:
     return base | ({} if iterations is None else {"iterations": iterations})
 
 
+def _refuse_silence(taking_part: Sequence[Entry], tasks: Sequence[_Prepared]) -> None:
+    """DAgger needs somebody to ask on one task at least; it is left out on the others."""
+    if any(one.kind == "dagger" for one in taking_part) and all(task.expert is None for task in tasks):
+        names = ", ".join(task.environment["id"] for task in tasks)
+        raise UserError(f"dagger asks an expert, and {names} has none; name one by --expert")
+
+
 @dataclass(frozen=True)
 class _Prepared:
     """A task whose environment and expert are known."""
@@ -158,8 +166,6 @@ class _Prepared:
         if arena.tireless:
             arena.ask()
         for one in taking_part:
-            if one.kind == "dagger" and self.expert is None:
-                raise UserError(f"dagger asks an expert, and {self.environment['id']} has none; name one by --expert")
             if one.kind in SETTINGS:
                 settings_of(one, {})
 
@@ -228,7 +234,9 @@ def _learners(
     for one in taking_part:
         names = []
         for task, log in zip(tasks, logs, strict=True):
-            if one.kind in ("bc", "dagger") or isinstance(log.action_space, gym.spaces.Discrete):
+            if one.kind == "dagger" and task.expert is None:
+                say(f"note: {one.name} is left out on {task.environment['id']}, which has no expert to ask", json)
+            elif one.kind in ("bc", "dagger") or isinstance(log.action_space, gym.spaces.Discrete):
                 names.append(task.environment["id"])
                 if one.kind == "fqi":
                     fitted_config(base, one.given, task.arena(log, seeds))

@@ -101,6 +101,27 @@ def test_several_tasks_collect_a_log_for_each(fqi, folder):
     assert sorted(path.name for path in Path("logs").glob("*.h5")) == ["CartPole-v1-1.h5", "MountainCar-v0-1.h5"]
 
 
+def test_dagger_is_left_out_where_nobody_can_be_asked_but_not_everywhere(fqi, folder):
+    Path("two.toml").write_text("""
+        seeds = 1
+        episodes = 2
+        iterations = 1
+        learners = ["dagger:iterations=1,steps=5,updates=5,width=8"]
+        [[task]]
+        env = "CartPole-v1"
+        steps = 50
+        [[task]]
+        env = "FrozenLake-v1"
+        steps = 50
+    """)
+    found = fqi("compare", "--suite", "two.toml")
+    assert found.code == 0, found
+    assert "is left out on FrozenLake-v1, which has no expert to ask" in found.out
+    asked = [task for task, learner in Comparison.open(Path("comparisons/latest")).cells if "dagger" in learner]
+    assert asked == ["CartPole-v1"]
+    assert "--expert" in fqi("compare", "dagger", "--env", "FrozenLake-v1", "--env", "Taxi-v4").err
+
+
 def test_a_suite_file_says_it_all(fqi, copies):
     Path("mine.toml").write_text("""
         seeds = 2
