@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from fqi.environments import grasp, nfq_pole
+from fqi.environments.atari import pong
 from fqi.environments.corridor import right_actions
 from fqi.environments.grasp_expert import grasping
 from fqi.errors import UserError
@@ -193,6 +194,14 @@ EXPERTS = {
             (2,),
             gym.spaces.Discrete(3),
             nfq_pole.balancing,
+        ),
+        Expert(
+            "pong",
+            ("fqi/Pong-v0",),
+            "keeps the paddle level with the ball: some games won, some lost",
+            (84, 84),
+            gym.spaces.Discrete(6),
+            pong,
         ),
         Expert(
             "grasp",

@@ -97,7 +97,7 @@ def test_registry() -> None:
 def test_refusals() -> None:
     with pytest.raises(
         UserError,
-        match="choose one of cartpole, mountaincar, acrobot, pendulum, discrete-pendulum, corridor, nfq-pole, grasp",
+        match="choose one of cartpole, mountaincar, acrobot, pendulum, discrete-pendulum, corridor, nfq-pole",
     ):
         expert("lander")
     other = gym.make("MountainCar-v0")
