@@ -85,12 +85,12 @@ def with_options(groups: dict[str, list[type[Any]]], taken: set[str]) -> Callabl
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         parameters, seen = [], set(taken)
-        for panel, kinds in groups.items():
-            for kind in kinds:
-                for field in dataclasses.fields(kind):
-                    if field.name not in seen:
-                        seen.add(field.name)
-                        parameters.append(_parameter(field, panel))
+        every = [(p, field) for p, kinds in groups.items() for kind in kinds for field in dataclasses.fields(kind)]
+        for panel, field in every:
+            if field.name not in seen:
+                seen.add(field.name)
+                others = {p: f.default for p, f in every if f.name == field.name and f.default != field.default}
+                parameters.append(_parameter(field, panel, others))
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
         names = {p.name for p in parameters}
 
@@ -107,7 +107,8 @@ def with_options(groups: dict[str, list[type[Any]]], taken: set[str]) -> Callabl
     return decorate
 
 
-def _parameter(field: dataclasses.Field[Any], panel: str) -> inspect.Parameter:
+def _parameter(field: dataclasses.Field[Any], panel: str, others: dict[str, Any]) -> inspect.Parameter:
+    """The flag of an option; `others` holds the defaults of those panels that have another one."""
     kind = next(k for k in base_types(field) if k is not type(None))
     rule = field.metadata
     text = rule["help"]
@@ -115,7 +116,8 @@ def _parameter(field: dataclasses.Field[Any], panel: str) -> inspect.Parameter:
         said, mark, default = text.partition(" [default")
         text = f"{said} ({' | '.join(rule['choices'])}){mark}{default}"
     if field.default is not None and "[default" not in text:
-        text += f" [default: {field.default}]"
+        differing = "".join(f"; {other.split()[-1]}: {default}" for other, default in others.items())
+        text += f" [default: {field.default}{differing}]"
     option = typer.Option(flag(field.name), help=text.replace("[", "\\["), rich_help_panel=panel, show_default=False)
     annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

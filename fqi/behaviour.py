@@ -12,6 +12,7 @@ import numpy as np
 from fqi.errors import UserError
 from fqi.nest import Array, Nest, rows, take
 from fqi.policies import Policy, Uniform
+from fqi.recent import Recent
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Mixture:
         self.uniform = Uniform(action_space)
         self.chosen = np.zeros(0, np.int32)  # [V] the component that acts in each slot
         self.belief = np.zeros((0, len(components)))  # [V, C] how likely each is to be the one, after the actions seen
+        self.recent = Recent(max(c.policy.stack for c in components))
 
     def act(self, frames: Nest, fresh: Array, draws: np.random.Generator, legal: Array | None = None) -> Acted:
         """Choose the component, let it act, and say how likely that was."""
@@ -79,6 +81,7 @@ class Mixture:
         again = np.ones(count, np.bool_) if self.per_step else fresh
         self.chosen = np.where(again, which, self.chosen).astype(np.int32)
         self.belief[again] = self.weights
+        self.recent.see(frames, fresh)
         if not isinstance(self.action_space, gym.spaces.Discrete):
             return Acted(self._continuous(frames, draws), self.chosen, None)
         return self._discrete(frames, draws, int(self.action_space.start), legal)
@@ -94,12 +97,16 @@ class Mixture:
         return Acted(index + first, self.chosen, propensity)
 
     def _noisy(self, component: Component, frames: Nest, legal: Array | None = None) -> Array:
-        exact = component.policy.among(frames, legal)
+        exact = component.policy.among(self._shown(component, frames), legal)
         if component.epsilon == 0:
             return exact
         uniform = 1 / exact.shape[1] if legal is None else legal / legal.sum(1, keepdims=True)
         noisy: Array = (1 - component.epsilon) * exact + component.epsilon * uniform
         return noisy
+
+    def _shown(self, component: Component, frames: Nest) -> Nest:
+        """The frames as this component's policy looks at them."""
+        return self.recent.last(component.policy.stack, frames)
 
     def _continuous(self, frames: Nest, draws: np.random.Generator) -> Array:
         actions: Array = self.uniform.actions(frames, draws)
@@ -107,7 +114,7 @@ class Mixture:
         for i, component in enumerate(self.components):
             # All slots are asked, so that what one slot draws does not depend on who acts in the others.
             acting = (self.chosen == i) & (explore >= component.epsilon)
-            actions[acting] = component.policy.actions(frames, draws)[acting]
+            actions[acting] = component.policy.actions(self._shown(component, frames), draws)[acting]
         return actions
 
 

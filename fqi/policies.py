@@ -18,6 +18,8 @@ from fqi.qfunctions.contract import QFunction
 class Policy(ABC):
     """What acts. It keeps no memory and draws nothing by itself."""
 
+    stack: int = 1  # frames that it looks at, [B, stack, ...]: the last ones of each episode; 1: [B, ...]
+
     @abstractmethod
     def probabilities(self, frames: Nest) -> Array:
         """[B, A] the probability of each action; for Discrete action spaces."""
@@ -98,7 +100,7 @@ class Greedy(Policy):
     """The best action by the mean of some heads of a Q-function."""
 
     def __init__(self, q: QFunction, heads: slice = slice(None)) -> None:
-        self.q, self.heads = q, heads
+        self.q, self.heads, self.stack = q, heads, q.stack
 
     def q_values(self, frames: Nest) -> torch.Tensor:
         """[B, A] the mean over the heads."""
@@ -120,6 +122,16 @@ class Greedy(Policy):
 
     def actions(self, frames: Nest, draws: np.random.Generator) -> Array:
         raise UserError("a greedy policy needs a Discrete action space")
+
+
+def of_single_frames(policy: Policy, asked: str) -> Policy:
+    """The policy, if it can be asked about frames one by one."""
+    if policy.stack > 1:
+        raise UserError(
+            f"{asked} asks a policy about single frames, and this one looks at {policy.stack} at once; give one that "
+            "was trained with stack 1"
+        )
+    return policy
 
 
 def one_hot(index: Array, count: int) -> Array:

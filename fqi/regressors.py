@@ -35,4 +35,5 @@ REGRESSORS = {
     "linear": Regressor("fqi.qfunctions.linear", "LinearQ", "LinearSettings"),
     "trees": Regressor("fqi.qfunctions.trees", "TreesQ", "TreesSettings"),
     "mlp": Regressor("fqi.qfunctions.mlp", "Mlp", "MlpSettings", ensemble=5, holdout=0.05, workers=True),
+    "cnn": Regressor("fqi.qfunctions.cnn", "Cnn", "CnnSettings", ensemble=2, holdout=0.05, workers=True),
 }

@@ -101,7 +101,7 @@ def prepared(log: Log, train: TrainSettings) -> tuple[Transitions, Bootstrap | T
     """The rows to regress on, and what makes their targets."""
     rule, n = train.n_step_rule, train.n_step
     if rule == "ignore" and train.trace_decay == 1:
-        return transitions(log, train.gamma, n), BOOTSTRAP
+        return transitions(log, train.gamma, n, train.stack), BOOTSTRAP
     longest = int(log.lengths.max(initial=1))
     chance = None
     estimated = rule == "importance" and train.propensities == "estimated"
@@ -116,4 +116,4 @@ def prepared(log: Log, train: TrainSettings) -> tuple[Transitions, Bootstrap | T
     goes_on[torch.from_numpy(np.cumsum(log.lengths) - 1)] = False
     cap = train.importance_cap if rule == "importance" else 1.0
     trace = Trace(goes_on, min(n, longest), train.trace_decay, chance, cap, rule != "ignore", estimated)
-    return transitions(log, train.gamma), trace
+    return transitions(log, train.gamma, stack=train.stack), trace

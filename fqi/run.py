@@ -308,15 +308,17 @@ def build(
 ) -> QFunction:
     """An untrained Q-function of this configuration."""
     extra = {"workers": workers} if config.kind.workers else {}
+    shown = spaces.stacked(observation_space, config.train.stack)
     q: QFunction = config.kind.build(
-        config.regressor, observation_space, action_space, config.head_seeds(), torch.device(device), **extra
+        config.regressor, shown, action_space, config.head_seeds(), torch.device(device), **extra
     )
+    q.stack = config.train.stack
     if not config.asks_behaviour:
         return q
     from fqi.qfunctions.constrained import Cloned, Constrained, Counted
     from fqi.qfunctions.table import TableQ
 
-    behaviour = Counted(q) if isinstance(q, TableQ) else Cloned(observation_space, action_space, config.train.seed)
+    behaviour = Counted(q) if isinstance(q, TableQ) else Cloned(shown, action_space, config.train.seed)
     return Constrained(q, behaviour, config.train.constraint, torch.device(device))
 
 

@@ -25,6 +25,9 @@ class TrainSettings:
 
     iterations: int = option(100, "Rounds to train: K frozen targets, K regressions.", low=1)
     gamma: float = option(0.99, "Discount of a reward one step later.", low=0, high=1)
+    stack: int = option(
+        1, "Frames that Q is shown at once, the last ones of the episode, the oldest first.", low=1, high=64
+    )
     n_step: int = option(1, "Rewards summed before the target bootstraps, at most.", low=1)
     n_step_rule: str = option(
         "ignore",

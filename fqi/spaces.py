@@ -97,6 +97,25 @@ def alike(known: gym.Space[Any], offered: gym.Space[Any]) -> bool:
     )
 
 
+def stacked(space: gym.Space[Any], depth: int) -> gym.Space[Any]:
+    """The space of the last `depth` frames shown at once, in a new axis before the others; of one frame, its own."""
+    if depth == 1:
+        return space
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict([(key, stacked(sub, depth)) for key, sub in space.spaces.items()])
+    if isinstance(space, spaces.Tuple):
+        return spaces.Tuple([stacked(sub, depth) for sub in space.spaces])
+    if isinstance(space, spaces.Box):
+        low, high = (np.broadcast_to(bound, (depth, *space.shape)).copy() for bound in (space.low, space.high))
+        return spaces.Box(low, high, dtype=space.dtype.type)
+    if isinstance(space, spaces.Discrete):
+        return spaces.MultiDiscrete([int(space.n)] * depth, start=[int(space.start)] * depth)
+    if isinstance(space, spaces.MultiDiscrete):
+        nvec, start = (np.broadcast_to(part, (depth, *part.shape)).copy() for part in (space.nvec, space.start))
+        return spaces.MultiDiscrete(nvec, start=start)
+    raise UserError(f"stack: frames of {space} cannot be shown several at once; give stack 1")
+
+
 def _shape(value: Any) -> tuple[int, ...]:
     shape = tuple(int(extent) for extent in value)
     if any(extent < 0 for extent in shape) or math.prod(shape) > _LARGEST:

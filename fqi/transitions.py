@@ -9,7 +9,7 @@ import numpy as np
 
 from fqi.errors import UserError
 from fqi.log import Log
-from fqi.nest import Array
+from fqi.nest import Array, Nest, take
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +24,22 @@ class Transitions:
     returns: Array  # [B] float64: sum of gamma^i * reward over the next n steps, or fewer at the episode's end
     discount: Array  # [B] float64: what the value of the next frame is multiplied by
     next_frame: Array  # [B] int64: frame after those steps; the final frame where the episode ended before
+    stack: int = 1  # S: frames that are shown at once, the last ones of the episode
 
     def __len__(self) -> int:
         return len(self.frame)
 
+    def observations(self, frames: Array | slice = slice(None)) -> Nest:
+        """What is shown of these frames, by default of all: the log's own, or stacks [F, S, ...], copied out."""
+        observed = self.log.observations
+        return take(observed, frames if self.stack == 1 else stacked(self.log, self.stack)[frames])
 
-def transitions(log: Log, gamma: float, n: int = 1) -> Transitions:
+    def shown(self) -> Array:
+        """[F, S] int64: which frames are shown at once with each."""
+        return stacked(self.log, self.stack)
+
+
+def transitions(log: Log, gamma: float, n: int = 1, stack: int = 1) -> Transitions:
     """Every step of the log as one row."""
     if not 0 <= gamma <= 1:
         raise UserError(f"gamma must lie in [0, 1], found {gamma}")
@@ -50,7 +60,7 @@ def transitions(log: Log, gamma: float, n: int = 1) -> Transitions:
     action = log.actions
     if isinstance(log.action_space, gym.spaces.Discrete):
         action = action.astype(np.int64) - int(log.action_space.start)
-    return Transitions(log, gamma, n, frame, action, returns, discount, next_frame)
+    return Transitions(log, gamma, n, frame, action, returns, discount, next_frame, stack)
 
 
 def _n_step_returns(rewards: Array, reach: Array, gamma: float, n: int) -> Array:

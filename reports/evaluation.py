@@ -14,6 +14,7 @@ from fqi.errors import UserError
 from fqi.nest import Array, Nest, rows, take
 from fqi.policies import Greedy
 from fqi.qfunctions.contract import QFunction
+from fqi.recent import first_shown
 from fqi.rollout import play
 from fqi.run import Run
 from fqi.scan import both
@@ -108,15 +109,16 @@ def _one_round(
 
 
 def predictions(run: Run, q: QFunction, frames: Nest, number: int, legal: Array | None = None) -> Array:
-    """[M, B] value that each member's own value rule gives to these frames at a round: the mean over its heads. `legal`
-    [B, A] says which actions may be played there. `q` is left at the oldest round that the rule looks back at."""
-    value, recent = Value.of(run.config), []
+    """[M, B] value that each member's own value rule gives to these first frames of episodes at a round: the mean over
+    its heads. `legal` [B, A] says which actions may be played there. `q` is left at the oldest round that the rule
+    looks back at."""
+    value, recent, shown = Value.of(run.config), list[torch.Tensor](), first_shown(frames, q.stack)
     for earlier in range(number, max(0, number - value.rounds), -1):
         run.load(q, earlier)
-        recent.append(q.values(frames))
+        recent.append(q.values(shown))
     may = None if legal is None else torch.from_numpy(legal).to(recent[0].device)
-    chances = q.chances(frames) if value.rule.asks_chances else None
-    found = value(recent, both(q.support(frames), may), number, chances)  # [P, B]
+    chances = q.chances(shown) if value.rule.asks_chances else None
+    found = value(recent, both(q.support(shown), may), number, chances)  # [P, B]
     means: Array = found.double().reshape(len(value.seeds), -1, rows(frames)).mean(1).cpu().numpy()
     return means
 

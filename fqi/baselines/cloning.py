@@ -28,7 +28,7 @@ from fqi.errors import UserError
 from fqi.log import Log
 from fqi.nest import Array, Nest, apply, leaves, rows, take, unflatten
 from fqi.networks.population import Population
-from fqi.policies import Policy
+from fqi.policies import Policy, of_single_frames
 from fqi.rollout import play
 from fqi.slots import Slots
 from fqi.threads import one_thread
@@ -209,6 +209,8 @@ def shift(learned: Learned, expert: Policy, frames: Nest | Sequence[Nest], actio
 def agreement(policy: Policy, expert: Policy, frames: Nest, action_space: gym.Space[Any]) -> float:
     """The share of frames in which both take the same action; of continuous actions the mean squared difference."""
     total = 0.0
+    for one in (policy, expert):
+        of_single_frames(one, "agreement")
     for start in range(0, rows(frames), PIECE):
         some = take(frames, slice(start, start + PIECE))
         if isinstance(action_space, gym.spaces.Discrete):

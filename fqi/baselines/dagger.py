@@ -30,7 +30,7 @@ from fqi.environments.make import make_slots
 from fqi.errors import UserError
 from fqi.log import Log
 from fqi.nest import Array, Nest, apply, leaves, take, unflatten
-from fqi.policies import Policy
+from fqi.policies import Policy, of_single_frames
 from fqi.slots import Slots, all_slots, legal_actions
 from fqi.threads import one_thread
 
@@ -132,7 +132,8 @@ class _Dagger:
         seeds: Sequence[int],
         limit: int | None,
     ) -> None:
-        self.slots, self.expert, self.goal, self.settings = slots, expert, goal, settings
+        self.slots, self.goal, self.settings = slots, goal, settings
+        self.expert = of_single_frames(expert, "dagger")
         self.seeds, self.space = tuple(seeds), slots.action_space
         self.population = new_population(slots.observation_space, goal, settings, seeds)
         self.learners = new_policies(self.population, self.space, settings.act)

@@ -19,11 +19,13 @@ from fqi.networks.alignment import aligned
 from fqi.networks.perceptrons import Perceptrons
 from fqi.networks.perceptrons import parameters as dense_parameters
 
+BRIGHTEST = 255.0  # images are scaled to 0 to 1
+NATURE = 36  # pixels a side from which the network of the Nature paper fits
 Layer = tuple[int, int, int]  # channels, size of the square kernel, stride
 
 # By the least side of an image that they are for: the network of the Nature paper, and smaller ones.
 _STACKS: tuple[tuple[int, tuple[Layer, ...]], ...] = (
-    (36, ((32, 8, 4), (64, 4, 2), (64, 3, 1))),
+    (NATURE, ((32, 8, 4), (64, 4, 2), (64, 3, 1))),
     (16, ((32, 4, 2), (64, 3, 2))),
     (5, ((32, 3, 1), (64, 3, 1))),
 )
@@ -33,11 +35,12 @@ _STACKS: tuple[tuple[int, tuple[Layer, ...]], ...] = (
 class Stack:
     """The convolutions that images of one shape go through before the dense layers."""
 
-    channels: int
+    channels: int  # of all frames that are shown at once
     height: int
     width: int
-    channels_first: bool
+    channels_first: bool  # within a frame
     layers: tuple[Layer, ...]
+    frames: int = 1  # shown at once
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
@@ -60,15 +63,16 @@ class Stack:
 
 
 def image_stack(space: gym.Space[Any]) -> Stack | None:
-    """The convolutions for observations that are images, bytes in three dimensions; None where they are not, or are too
-    small."""
-    if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3:
+    """The convolutions for observations that are images, bytes in three dimensions, or several of those in a row; None
+    where they are not, or are too small."""
+    if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8 or len(space.shape) not in (3, 4):
         return None
-    first = space.shape[0] < space.shape[2]  # the channels are fewer than the pixels of a side
-    channels, height, width = space.shape if first else (space.shape[2], *space.shape[:2])
+    frames, image = (1, space.shape) if len(space.shape) == 3 else (int(space.shape[0]), space.shape[1:])
+    first = image[0] < image[2]  # the channels are fewer than the pixels of a side
+    channels, height, width = image if first else (image[2], *image[:2])
     for least, layers in _STACKS:
         if min(height, width) >= least:
-            return Stack(int(channels), int(height), int(width), first, layers)
+            return Stack(frames * int(channels), int(height), int(width), first, layers, frames)
     return None
 
 
@@ -79,6 +83,26 @@ def parameters(stack: Stack, sizes: Sequence[int]) -> int:
 
 def _convolution_parameters(stack: Stack) -> int:
     return aligned(sum(math.prod(shape) + shape[0] for shape in stack.kernels))
+
+
+@dataclass(frozen=True)
+class Convolutional:
+    """The architecture of convolutions and the dense layers behind them."""
+
+    stack: Stack
+    sizes: tuple[int, ...]  # input columns, dense layers, outputs
+    stackable = False  # each network's convolutions are calls of their own
+
+    @property
+    def parameters(self) -> int:
+        return parameters(self.stack, self.sizes)
+
+    @property
+    def outputs(self) -> int:
+        return self.sizes[-1]
+
+    def over(self, flat: torch.Tensor) -> Convolutions:
+        return Convolutions(self.stack, self.sizes, flat)
 
 
 class Convolutions:
@@ -111,8 +135,14 @@ class Convolutions:
                 bias[head].uniform_(-bound, bound, generator=generator)
         self._dense.initialise(generators)
 
+    def rescale(self, factor: torch.Tensor) -> None:
+        """From now on every network's outputs are as many times as large, [P]."""
+        self._dense.rescale(factor)
+
     def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
-        """Inputs [P, B, D], the activations of each hidden layer, and the outputs [P, B, O]."""
+        """Inputs [P, B, D], the activations of each hidden layer, and the outputs [P, B, O]; bytes are scaled."""
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.to(self.flat.dtype).div_(BRIGHTEST)
         maps = [self._images(inputs)]  # [P, B, channels, height, width] each
         for (weight, bias), (_, _, stride) in zip(self._kernels, self.stack.layers, strict=True):
             heads = zip(maps[-1], weight, bias, strict=True)
@@ -124,7 +154,9 @@ class Convolutions:
         stack = self.stack
         if stack.channels_first:
             return inputs.view(*inputs.shape[:2], stack.channels, stack.height, stack.width)
-        return inputs.view(*inputs.shape[:2], stack.height, stack.width, stack.channels).movedim(4, 2)
+        P, B, _ = inputs.shape
+        images = inputs.view(P, B, stack.frames, stack.height, stack.width, -1)
+        return images.movedim(5, 3).reshape(P, B, stack.channels, stack.height, stack.width)
 
     def backward(self, activations: list[torch.Tensor], slope: torch.Tensor) -> None:
         """The gradient of a loss whose slope with regard to the outputs is [P, B, O]; replaces what was there."""

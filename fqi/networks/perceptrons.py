@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -45,6 +46,25 @@ def _weight_gradient(slope: torch.Tensor, inputs: torch.Tensor, out: torch.Tenso
         torch.bmm(slope.transpose(1, 2), inputs, out=out)
 
 
+@dataclass(frozen=True)
+class Dense:
+    """The architecture of perceptrons, whose passes overwrite the one before."""
+
+    sizes: tuple[int, ...]  # input columns, hidden layers, outputs
+    stackable = True
+
+    @property
+    def parameters(self) -> int:
+        return parameters(self.sizes)
+
+    @property
+    def outputs(self) -> int:
+        return self.sizes[-1]
+
+    def over(self, flat: torch.Tensor) -> Perceptrons:
+        return Perceptrons(self.sizes, flat, reused=True)
+
+
 class Perceptrons:
     """Perceptrons of these layer sizes whose parameters are the rows of `flat` [P, n]; hidden layers are rectified.
 
@@ -78,6 +98,11 @@ class Perceptrons:
                 bias[head].uniform_(-bound, bound, generator=generator)
         for tensor in self.layers[-1]:
             tensor.zero_()
+
+    def rescale(self, factor: torch.Tensor) -> None:
+        """From now on every network's outputs are as many times as large, [P]."""
+        for tensor in self.layers[-1]:
+            tensor.mul_(factor[:, None, None])
 
     def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         """Inputs [P, B, D], the activations of each hidden layer, and the outputs [P, B, O]."""

@@ -15,7 +15,7 @@ from fqi.errors import UserError
 from fqi.nest import Nest, rows
 from fqi.networks.adam import Adam
 from fqi.networks.alignment import ALIGN
-from fqi.networks.convolutions import Convolutions, image_stack
+from fqi.networks.convolutions import BRIGHTEST, Convolutions, image_stack
 from fqi.networks.convolutions import parameters as convolution_parameters
 from fqi.networks.perceptrons import Perceptrons, parameters
 from fqi.networks.standards import standards
@@ -23,7 +23,6 @@ from fqi.qfunctions.contract import expect_tensors
 
 PIECE = 2048  # rows asked at once: hidden layers then fit the processor's cache
 PIECE_OF_IMAGES = 128
-BRIGHTEST = 255.0  # images are scaled to 0 to 1
 
 
 class Population:

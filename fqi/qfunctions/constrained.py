@@ -13,7 +13,7 @@ import gymnasium as gym
 import torch
 
 from fqi.errors import UserError
-from fqi.nest import Nest, take
+from fqi.nest import Nest
 from fqi.networks.population import Population
 from fqi.qfunctions.contract import QFunction, Weights, discrete_actions, expect_tensors
 from fqi.qfunctions.table import TableQ
@@ -51,7 +51,7 @@ class Counted(Behaviour):
         self.counts = torch.zeros(table.table.shape, dtype=torch.float64)  # [S, A]
 
     def learn(self, rows: Transitions, training: torch.Tensor) -> None:
-        pairs = self.table.states_of(rows.log.observations)[rows.frame] * self.table.actions + rows.action
+        pairs = self.table.states_of(rows.observations())[rows.frame] * self.table.actions + rows.action
         kept = torch.from_numpy(pairs)[training]
         self.counts = torch.bincount(kept, minlength=self.counts.numel()).double().view(self.counts.shape)
 
@@ -101,7 +101,7 @@ class Constrained(QFunction):
 
     def __init__(self, q: QFunction, behaviour: Behaviour, share: float, device: torch.device) -> None:
         self.q, self.behaviour, self.share, self.device = q, behaviour, share, device
-        self.heads, self.actions = q.heads, q.actions
+        self.heads, self.actions, self.stack = q.heads, q.actions, q.stack
         self.known = False  # whether the behaviour was learned or restored
         self.log_logits: torch.Tensor | None = None  # [F, A] of the bound log
 
@@ -110,6 +110,11 @@ class Constrained(QFunction):
             raise UserError(
                 "constraint: a cloned behaviour says nothing sure of actions that this log's masks forbid; give "
                 "constraint 0, or the table regressor, which counts"
+            )
+        if self.stack > 1 and isinstance(self.behaviour, Cloned):
+            raise UserError(
+                f"constraint: the behaviour is cloned from single frames, and Q is shown {self.stack}; give constraint "
+                "0 or stack 1"
             )
         self.q.bind(rows, training)
         self.rows, self.training, self.log_logits = rows, training, None
@@ -154,9 +159,9 @@ class Constrained(QFunction):
             self.behaviour.learn(self.rows, self.training)
             self.known = True
         if self.log_logits is None:
-            log = self.rows.log
-            frames = (take(log.observations, slice(*part)) for part in slices(log.steps + log.episodes))
-            self.log_logits = torch.cat([self.behaviour.logits(part) for part in frames])
+            frames = self.rows.log.steps + self.rows.log.episodes
+            parts = (self.rows.observations(slice(*part)) for part in slices(frames))
+            self.log_logits = torch.cat([self.behaviour.logits(part) for part in parts])
         return self.log_logits
 
     def checkpoint(self) -> dict[str, torch.Tensor]:

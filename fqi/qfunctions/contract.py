@@ -37,6 +37,7 @@ class QFunction(ABC):
 
     heads: int  # P
     actions: int  # A
+    stack: int = 1  # S: frames that it is shown at once, [B, S, ...]; 1: [B, ...]
 
     @abstractmethod
     def bind(self, rows: Transitions, training: torch.Tensor) -> None:

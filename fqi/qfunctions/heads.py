@@ -7,19 +7,17 @@ its own initialisation, its own shuffles and its own generator.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from fqi.networks.adam import Adam
 from fqi.networks.alignment import ALIGN
-from fqi.networks.perceptrons import Perceptrons, parameters
+from fqi.networks.contract import Architecture
 from fqi.qfunctions.contract import Weights
-from fqi.qfunctions.settings import MlpSettings
-
-PIECE = 2048  # rows valued at once on a CPU: hidden layers then fit its cache, and the memory, however many heads
-BLOCK = 64  # batches gathered at once: large enough to hide the gather, small enough for the cache
+from fqi.qfunctions.inputs import Inputs
+from fqi.qfunctions.settings import Regression
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,8 @@ class State:
     slope: torch.Tensor  # [P] norm of the gradient in the last step of a round, for those who watch
 
     @classmethod
-    def new(cls, sizes: Sequence[int], seeds: Sequence[int], device: torch.device) -> State:
-        P, n = len(seeds), parameters(sizes)
+    def new(cls, architecture: Architecture, seeds: Sequence[int], device: torch.device) -> State:
+        P, n = len(seeds), architecture.parameters
         flat, first, second = (torch.zeros(P, n, device=device) for _ in range(3))
         count, mean, scale, slope = (torch.zeros(P, device=device) for _ in range(4))
         draws = torch.stack([torch.Generator(device).manual_seed(seed).get_state() for seed in seeds])
@@ -54,11 +52,19 @@ class State:
 class Rows:
     """The regression table without its targets; frames are stored once and gathered by row."""
 
-    features: torch.Tensor  # [F, D]
+    inputs: Inputs  # [F, D]
     frame: torch.Tensor  # [B]
     action: torch.Tensor  # [B]
     training: torch.Tensor  # [T] rows that are regressed on
     held: torch.Tensor  # [B - T] rows that are not
+
+    def packed(self) -> tuple[Inputs, torch.Tensor]:
+        """Inputs [T, D] and actions [T] of the training rows, one behind the other."""
+        return self.inputs.packed(self.frame[self.training]), self.action[self.training]
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All memory behind them, to be shared with other processes."""
+        return *self.inputs.tensors(), self.frame, self.action, self.training, self.held
 
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
@@ -68,10 +74,10 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
 class Heads:
     """Some heads of a population, at work on their state in place."""
 
-    def __init__(self, settings: MlpSettings, sizes: Sequence[int], state: State) -> None:
-        self.settings, self.sizes, self.state = settings, tuple(sizes), state
+    def __init__(self, settings: Regression, architecture: Architecture, state: State) -> None:
+        self.settings, self.architecture, self.state = settings, architecture, state
         self.device = state.flat.device
-        self.network = Perceptrons(sizes, state.flat, reused=True)
+        self.network = architecture.over(state.flat)
         self.adam = Adam(state.flat, self.network.gradient, state.first, state.second, state.count)
         self.generators = [torch.Generator(self.device) for _ in state.draws]
 
@@ -95,27 +101,29 @@ class Heads:
 
     def part(self, heads: slice) -> Heads:
         """Some of these heads, over the same memory."""
-        return self if heads == slice(None) else Heads(self.settings, self.sizes, self.state.part(heads))
+        return self if heads == slice(None) else Heads(self.settings, self.architecture, self.state.part(heads))
 
     # ---- values
 
-    def values(self, features: torch.Tensor) -> torch.Tensor:
-        """[P, B, A] values of features [B, D]."""
-        pieces = torch.split(features, PIECE) if self.device.type == "cpu" else (features,)
+    def values(self, inputs: torch.Tensor, piece: int) -> torch.Tensor:
+        """[P, B, A] values of inputs [B, D], on a CPU so many rows at once."""
+        return self._values(torch.split(inputs, piece) if self.device.type == "cpu" else (inputs,))
+
+    def values_at(self, inputs: Inputs, frames: torch.Tensor) -> torch.Tensor:
+        """[P, n, A] values of these frames [n]."""
+        pieces = torch.split(frames, inputs.piece) if self.device.type == "cpu" else (frames,)
+        return self._values(inputs.at(piece) for piece in pieces)
+
+    def _values(self, pieces: Iterable[torch.Tensor]) -> torch.Tensor:
         outputs = [self.network.forward(piece.expand(len(self.state.flat), *piece.shape))[-1] for piece in pieces]
         return torch.cat(outputs, 1) * self.state.scale[:, None, None] + self.state.mean[:, None, None]
 
     # ---- regression
 
-    @staticmethod
-    def pack(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features [T, D] and actions [T] of the training rows, side by side in memory."""
-        return rows.features[rows.frame[rows.training]], rows.action[rows.training]
-
-    def bind(self, rows: Rows, packed: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def bind(self, rows: Rows, packed: tuple[Inputs, torch.Tensor]) -> None:
         """Take the rows to regress on."""
         self.rows = rows
-        self.features, self.actions = packed
+        self.inputs, self.actions = packed
 
     def fit(self, all_targets: torch.Tensor, weights: Weights | None = None) -> int:
         """One round's regression on targets [P, B]; returns the gradient steps made."""
@@ -142,11 +150,10 @@ class Heads:
 
     def _standardise(self, targets: torch.Tensor) -> None:
         """Move to the new targets' mean and scale: Q follows the mean and keeps its shape."""
-        state, (weight, bias) = self.state, self.network.layers[-1]
+        state = self.state
         mean, scale = targets.mean(1), targets.std(1, correction=0)
         scale = torch.maximum(scale, 0.01 * mean.abs()).clamp_min(1e-6)  # equal targets have no scale of their own
-        for tensor in (weight, bias):
-            tensor.mul_((state.scale / scale)[:, None, None])
+        self.network.rescale(state.scale / scale)
         state.mean.copy_(mean)
         state.scale.copy_(scale)
 
@@ -157,18 +164,18 @@ class Heads:
         """
         P, rows = targets.shape
         size = min(self.settings.batch, max(rows - rows % ALIGN, min(rows, ALIGN)))
-        left = self.settings.updates
+        left, block = self.settings.updates, self.inputs.block(size)
         offset = torch.arange(P, device=self.device)[:, None] * rows
         while left > 0:
             if drawn is None:
                 order = torch.stack([torch.randperm(rows, generator=g, device=self.device) for g in self.generators])
             else:
-                order = drawn.rows(min(BLOCK, left) * size, self.generators)
-            for start in range(0, order.shape[1] - size + 1, BLOCK * size):
-                count = min(BLOCK, (order.shape[1] - start) // size, left)
+                order = drawn.rows(min(block, left) * size, self.generators)
+            for start in range(0, order.shape[1] - size + 1, block * size):
+                count = min(block, (order.shape[1] - start) // size, left)
                 part = order[:, start : start + count * size]  # [P, count * b]
                 shape = (P, count, size)
-                inputs = self.features[part.reshape(-1)].view(*shape, -1)
+                inputs = self.inputs.at(part.reshape(-1)).view(*shape, -1)
                 actions = self.actions[part.reshape(-1)].view(*shape, 1)
                 wanted = targets.reshape(-1)[(part + offset).reshape(-1)].view(*shape, 1)
                 factor = None
@@ -224,7 +231,7 @@ class Heads:
     def held_out_loss(self, targets: torch.Tensor) -> torch.Tensor:
         """[P] mean squared error on the held-out rows of targets [P, B], in units of value."""
         rows = self.rows
-        values = self.values(rows.features[rows.frame[rows.held]])  # [P, B - T, A]
+        values = self.values_at(rows.inputs, rows.frame[rows.held])  # [P, B - T, A]
         chosen = values[:, torch.arange(len(rows.held), device=self.device), rows.action[rows.held]]
         return (chosen - targets[:, rows.held]).square().mean(1)
 

@@ -55,7 +55,7 @@ class LinearQ(QFunction):
 
     def bind(self, rows: Transitions, training: torch.Tensor) -> None:
         index = training_rows(training, len(rows))
-        self.frames, self.count = rows.log.observations, rows.log.steps + rows.log.episodes
+        self.frames, self.count = rows.observations(), rows.log.steps + rows.log.episodes
         self.training = index
         self.frame, self.action = rows.frame[index], rows.action[index]  # [b], frames ascending
         self.taken = np.bincount(self.action, minlength=self.actions)  # [A]

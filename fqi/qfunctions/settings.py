@@ -58,11 +58,9 @@ class TreesSettings:
 
 
 @dataclass(frozen=True)
-class MlpSettings:
-    """A multilayer perceptron and the regression that fits it in each round."""
+class Regression:
+    """How a network is fitted to a round's targets: what all networks share."""
 
-    width: int = option(64, "Units in each hidden layer.", low=1, high=65536)
-    depth: int = option(2, "Hidden layers.", low=1, high=32)
     updates: int = option(300, "Gradient steps in each round.", low=1)
     batch: int = option(256, "Rows in each gradient step.", low=1)
     lr: float = option(3e-3, "Learning rate at the start of each round.", above=0, high=1e30)
@@ -89,3 +87,25 @@ class MlpSettings:
     checks: int = option(
         10, "Looks at the held-out loss in each round, when patience is given.", low=1, only=("patience", True)
     )
+
+
+@dataclass(frozen=True)
+class MlpSettings(Regression):
+    """A multilayer perceptron and the regression that fits it in each round."""
+
+    width: int = option(64, "Units in each hidden layer.", low=1, high=65536)
+    depth: int = option(2, "Hidden layers.", low=1, high=32)
+
+
+@dataclass(frozen=True)
+class CnnSettings(Regression):
+    """Convolutions chosen by the size of the image, a dense layer, and the regression that fits them in each round."""
+
+    dense: int | None = option(
+        None,
+        "Units in the dense layer behind the convolutions. [default: 512 for images of 36 pixels a side, else 128]",
+        low=1,
+        high=65536,
+    )
+    lr: float = option(1e-3, "Learning rate at the start of each round.", above=0, high=1e30)
+    batch: int = option(64, "Rows in each gradient step.", low=1)

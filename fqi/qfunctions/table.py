@@ -49,7 +49,7 @@ class TableQ(QFunction):
         self.seen = np.zeros((self.states, self.actions), np.bool_)  # [S, A]
 
     def bind(self, rows: Transitions, training: torch.Tensor) -> None:
-        self.log_states = self.states_of(rows.log.observations)  # [F]
+        self.log_states = self.states_of(rows.observations())  # [F]
         self.training = training_rows(training, len(rows))
         pair = self.log_states[rows.frame[self.training]] * self.actions + rows.action[self.training]  # [b]
         # Slots instead of pairs: a round then costs as much as the log holds, however large the table is.

@@ -69,7 +69,7 @@ class TreesQ(QFunction):
         self.training = training_rows(training, len(rows))
         frame, action = rows.frame[self.training], rows.action[self.training]  # [b]
         self.seen = np.bincount(action, minlength=self.actions) > 0
-        encoded = encode(rows.log.observations, self.space)
+        encoded = encode(rows.observations(), self.space)
         self._draw_directions(encoded[frame])
         self.x = [self._mixed(encoded, head) for head in range(self.heads)]  # [P][F, D + R]
         self.members = []

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import torch
 import torch.multiprocessing
 
 from fqi.errors import UserError
-from fqi.networks.alignment import ALIGN, aligned
+from fqi.networks.alignment import ALIGN
+from fqi.networks.contract import Architecture
 from fqi.qfunctions.contract import Weights
 from fqi.qfunctions.heads import Heads, Rows, State
-from fqi.qfunctions.settings import MlpSettings
+from fqi.qfunctions.settings import Regression
 
 WINDOW = 65536  # frames that the workers value at once
 
@@ -30,29 +31,30 @@ class Crew:
     """Trains every head of a state in place: here, or in one worker process for each share of the heads."""
 
     def __init__(
-        self, settings: MlpSettings, sizes: Sequence[int], state: State, shares: list[list[slice]], apart: bool
+        self, settings: Regression, architecture: Architecture, state: State, shares: list[list[slice]], apart: bool
     ) -> None:
-        self.settings, self.sizes, self.state, self.shares, self.apart = settings, sizes, state, shares, apart
+        self.settings, self.architecture, self.state = settings, architecture, state
+        self.shares, self.apart = shares, apart
         self.pipes: list[Connection] = []
         self.processes: list[Any] = []
 
     def bind(self, rows: Rows, actions: int) -> None:
         """Give every worker the rows; they are in shared memory where there are several."""
-        P, B, F = len(self.state.flat), len(rows.frame), len(rows.features)
-        self.targets = torch.zeros(P, B, device=rows.features.device)
+        P, B, F = len(self.state.flat), len(rows.frame), len(rows.inputs)
+        self.targets = torch.zeros(P, B, device=rows.frame.device)
         if not self.apart:
-            self.here = Share(self.settings, self.sizes, self.state, self.shares[0], rows, self.targets)
+            self.here = Share(self.settings, self.architecture, self.state, self.shares[0], rows, self.targets)
             return
         self.close()
         self.outputs = torch.zeros(P, min(F, WINDOW), actions)
-        shared = (*vars(rows).values(), self.targets, self.outputs)
+        shared = (*rows.tensors(), self.targets, self.outputs)
         _refuse_lack_of_shared_memory(sum(t.nbytes for t in shared), len(self.shares))
         for tensor in shared:
-            tensor.share_memory_()
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
         context = torch.multiprocessing.get_context("spawn")
         for heads in self.shares:
             pipe, other = context.Pipe()
-            arguments = (other, self.settings, self.sizes, self.state, heads, rows, self.targets, self.outputs)
+            arguments = (other, self.settings, self.architecture, self.state, heads, rows, self.targets, self.outputs)
             process = context.Process(target=_work, args=arguments, daemon=True)
             self.pipes.append(pipe)
             with _plain_start():
@@ -116,8 +118,8 @@ class Share:
 
     def __init__(
         self,
-        settings: MlpSettings,
-        sizes: Sequence[int],
+        settings: Regression,
+        architecture: Architecture,
         state: State,
         groups: list[slice],
         rows: Rows,
@@ -125,9 +127,9 @@ class Share:
     ) -> None:
         if len(rows.training) < ALIGN:  # batches are then no whole cache lines, and stacked heads would round unlike
             groups = [slice(head, head + 1) for group in groups for head in range(group.start, group.stop)]
-        self.groups = [(group, Heads(settings, sizes, state.part(group))) for group in groups]
+        self.groups = [(group, Heads(settings, architecture, state.part(group))) for group in groups]
         self.rows, self.targets = rows, targets
-        packed = Heads.pack(rows)
+        packed = rows.packed()
         for _, heads in self.groups:
             heads.bind(rows, packed)
 
@@ -139,14 +141,18 @@ class Share:
         return steps
 
     def values(self, start: int, stop: int) -> torch.Tensor:
-        features = self.rows.features[start : start + aligned(stop - start)]
-        return torch.cat([heads.values(features) for _, heads in self.groups])[:, : stop - start]
+        inputs, found = self.rows.inputs, []
+        step = inputs.piece if self.targets.device.type == "cpu" else max(1, stop - start)
+        for first in range(start, max(stop, start + 1), step):  # pieces without, so that images are gathered once
+            part = inputs.between(first, min(first + step, stop))
+            found.append(torch.cat([heads.values(part, inputs.piece) for _, heads in self.groups]))
+        return torch.cat(found, 1)[:, : stop - start]
 
 
 def _work(
     pipe: Connection,
-    settings: MlpSettings,
-    sizes: Sequence[int],
+    settings: Regression,
+    architecture: Architecture,
     state: State,
     groups: list[slice],
     rows: Rows,
@@ -157,7 +163,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and closes the pipe
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    share = Share(settings, sizes, state, groups, rows, targets)
+    share = Share(settings, architecture, state, groups, rows, targets)
     while True:
         try:
             command, *arguments = pipe.recv()

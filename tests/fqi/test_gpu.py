@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from fqi.networks.perceptrons import Dense
 from fqi.qfunctions.heads import Heads, State
+from fqi.qfunctions.inputs import PIECE
 from fqi.qfunctions.settings import MlpSettings
 from fqi.run import Run
 from fqi.training import resume, train
@@ -32,18 +34,18 @@ def values(run):
 
 def test_one_step_equals_the_cpus():
     generator = torch.Generator().manual_seed(0)
-    sizes = (4, 32, 32, 3)
-    flat = torch.randn(3, State.new(sizes, (0, 1, 2), torch.device("cpu")).flat.shape[1], generator=generator) * 0.2
+    dense = Dense((4, 32, 32, 3))
+    flat = torch.randn(3, State.new(dense, (0, 1, 2), torch.device("cpu")).flat.shape[1], generator=generator) * 0.2
     inputs = torch.randn(3, 64, 4, generator=generator)
     actions, wanted = torch.randint(3, (3, 64, 1), generator=generator), torch.randn(3, 64, 1, generator=generator)
     found = []
     for name in ("cpu", "cuda"):
         device = torch.device(name)
-        heads = Heads(MlpSettings(width=32), sizes, State.new(sizes, (0, 1, 2), device))
+        heads = Heads(MlpSettings(width=32), dense, State.new(dense, (0, 1, 2), device))
         heads.state.flat.copy_(flat)
         with torch.no_grad():
             heads._step(inputs.to(device), actions.to(device), wanted.to(device), rate=1e-3)
-            found.append((heads.network.gradient.cpu(), heads.values(inputs[0].to(device)).cpu()))
+            found.append((heads.network.gradient.cpu(), heads.values(inputs[0].to(device), PIECE).cpu()))
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-3)
 

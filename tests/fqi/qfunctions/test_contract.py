@@ -15,19 +15,21 @@ import torch
 from fqi.errors import UserError
 from fqi.iteration import fitted_q_iteration
 from fqi.log import Log
-from fqi.nest import take
+from fqi.qfunctions.cnn import Cnn
 from fqi.qfunctions.contract import QFunction
 from fqi.qfunctions.linear import LinearQ
 from fqi.qfunctions.mlp import Mlp
-from fqi.qfunctions.settings import LinearSettings, MlpSettings, TableSettings, TreesSettings
+from fqi.qfunctions.settings import CnnSettings, LinearSettings, MlpSettings, TableSettings, TreesSettings
 from fqi.qfunctions.table import TableQ
 from fqi.qfunctions.trees import TreesQ
+from fqi.spaces import stacked
 from fqi.transitions import Transitions, transitions
 from fqi.values import VALUE_RULES, Value
 
 CPU = torch.device("cpu")
 BOX = gym.spaces.Dict({"place": gym.spaces.Box(-4, 4, (2,), np.float32), "mode": gym.spaces.Discrete(3, start=1)})
 GRID = gym.spaces.MultiDiscrete([4, 3])
+IMAGE = gym.spaces.Box(0, 255, (6, 5), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,19 @@ class Case:
     settings: Any
     table: bool = False  # whether it needs finitely many states
     random: bool = True  # whether seeds change it; if not, several heads are refused
+    image: bool = False  # whether it needs images
+    stack: int = 1  # frames that it is shown at once
 
     def make(self, seeds: Sequence[int] = (3,), actions: gym.Space[Any] | None = None) -> QFunction:
-        return self.kind(self.settings, self.space, actions or gym.spaces.Discrete(3, start=5), seeds, CPU)
+        shown = stacked(self.space, self.stack)
+        return self.kind(self.settings, shown, actions or gym.spaces.Discrete(3, start=5), seeds, CPU)
 
     @property
     def space(self) -> gym.Space[Any]:
-        return GRID if self.table else BOX
+        return GRID if self.table else IMAGE if self.image else BOX
+
+    def rows(self, log: Log) -> Transitions:
+        return transitions(log, 0.9, stack=self.stack)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -67,6 +75,11 @@ CASES = {
     "trees-frozen-pair": Case(TreesQ, TreesSettings(trees=4, freeze_structure_after=2, per="pair", jobs=1)),
     "mlp": Case(Mlp, MlpSettings(width=8, updates=20, batch=16)),
     "mlp-cold": Case(Mlp, MlpSettings(width=8, depth=1, updates=20, batch=16, start="cold", loss="squared")),
+    "mlp-stack": Case(Mlp, MlpSettings(width=8, updates=20, batch=16), stack=3),
+    "table-stack": Case(TableQ, TableSettings(), table=True, random=False, stack=2),
+    "trees-stack": Case(TreesQ, TreesSettings(trees=4, jobs=1), stack=2),
+    "cnn": Case(Cnn, CnnSettings(dense=8, updates=5, batch=8), image=True),
+    "cnn-stack": Case(Cnn, CnnSettings(dense=8, updates=5, batch=8, loss="huber", conservative=1), image=True, stack=3),
 }  # fmt: skip
 
 
@@ -85,6 +98,8 @@ def small_log(space: gym.Space[Any], actions: Sequence[int] = (5, 6, 7)) -> Log:
         place = generator.normal(size=(frames, 2)).clip(-4, 4).astype(np.float32)
         observations = {"place": place, "mode": generator.integers(1, 4, size=frames)}
         observations = {key: observations[key] for key in BOX.spaces}
+    if space is IMAGE:
+        observations = generator.integers(0, 256, size=(frames, *IMAGE.shape), dtype=np.uint8)
     last = np.cumsum(lengths) - 1
     terminations, truncations = np.zeros(steps, np.bool_), np.zeros(steps, np.bool_)
     terminations[last[::2]], truncations[last[1::2]] = True, True
@@ -111,31 +126,31 @@ def run(q: QFunction, rows: Transitions, rounds: range, training: torch.Tensor |
     return q
 
 
-def all_values(q: QFunction, log: Log) -> torch.Tensor:
-    return q.values(log.observations)
+def all_values(q: QFunction, rows: Transitions) -> torch.Tensor:
+    return q.values(rows.observations())
 
 
 def test_values_are_finite_and_of_the_shape_they_promise(case: Case) -> None:
     log = small_log(case.space)
-    q = run(case.make(case.seeds), transitions(log, 0.9), range(1, 4))
+    q = run(case.make(case.seeds), case.rows(log), range(1, 4))
     frames = log.steps + log.episodes
     assert (q.heads, q.actions) == (len(case.seeds), 3)
-    for values, count in ((all_values(q, log), frames), (q.log_values(2, 9), 7), (q.log_values(4, 4), 0)):
+    for values, count in ((all_values(q, case.rows(log)), frames), (q.log_values(2, 9), 7), (q.log_values(4, 4), 0)):
         assert values.shape == (q.heads, count, 3)
         assert values.dtype.is_floating_point
         assert torch.isfinite(values).all()
-    assert all_values(q, log).abs().max() > 0
+    assert all_values(q, case.rows(log)).abs().max() > 0
 
 
 def test_nothing_is_known_before_the_first_fit(case: Case) -> None:
     log = small_log(case.space)
     q = case.make()
-    q.bind(transitions(log, 0.9), torch.ones(log.steps, dtype=torch.bool))
+    q.bind(case.rows(log), torch.ones(log.steps, dtype=torch.bool))
     assert (q.log_values(0, log.steps) == 0).all()
 
 
 def test_a_fit_says_something_of_each_head(case: Case) -> None:
-    rows = transitions(small_log(case.space), 0.9)
+    rows = case.rows(small_log(case.space))
     q = case.make(case.seeds)
     q.bind(rows, everything(rows))
     said = q.fit(torch.zeros(q.heads, len(rows), dtype=q.log_values(0, 1).dtype))
@@ -144,12 +159,12 @@ def test_a_fit_says_something_of_each_head(case: Case) -> None:
 
 def test_the_fit_moves_towards_the_targets(case: Case) -> None:
     log = small_log(case.space)
-    rows = transitions(log, 0.9)
+    rows = case.rows(log)
     q = case.make()
     q.bind(rows, everything(rows))
     targets = torch.from_numpy(rows.returns).to(q.log_values(0, 1).dtype)[None]
     q.fit(targets)
-    fitted = all_values(q, log)[0][torch.from_numpy(rows.frame), torch.from_numpy(rows.action)]
+    fitted = all_values(q, case.rows(log))[0][torch.from_numpy(rows.frame), torch.from_numpy(rows.action)]
     assert (fitted - targets[0]).square().mean() < (targets - targets.mean()).square().mean()
 
 
@@ -159,7 +174,7 @@ def test_heads_differ_or_are_refused(case: Case) -> None:
         with pytest.raises(UserError, match="found 2 heads"):
             case.make((3, 4))
         return
-    values = all_values(run(case.make((3, 4)), transitions(log, 0.9), range(1, 3)), log)
+    values = all_values(run(case.make((3, 4)), case.rows(log), range(1, 3)), case.rows(log))
     assert not torch.equal(values[0], values[1])
 
 
@@ -167,14 +182,14 @@ def test_a_head_does_not_depend_on_those_beside_it(case: Case) -> None:
     if not case.random:
         return
     log = small_log(case.space)
-    rows = transitions(log, 0.9)
+    rows = case.rows(log)
     targets = torch.from_numpy(rows.returns)[None]
     made = []
     for seeds in ((3, 4), (4,)):
         q = case.make(seeds)
         q.bind(rows, everything(rows))
         q.fit(targets.to(q.log_values(0, 1).dtype).repeat(len(seeds), 1))
-        made.append(all_values(q, log)[-1])
+        made.append(all_values(q, case.rows(log))[-1])
     torch.testing.assert_close(*made)
 
 
@@ -182,44 +197,47 @@ def test_some_heads_can_be_asked_alone(case: Case) -> None:
     log = small_log(case.space)
     q = case.make(case.seeds)
     for _ in range(2):  # before the first fit and after it
-        assert torch.equal(q.values(log.observations, slice(0, 1)), all_values(q, log)[:1])
-        run(q, transitions(log, 0.9), range(1, 3))
+        assert torch.equal(q.values(case.rows(log).observations(), slice(0, 1)), all_values(q, case.rows(log))[:1])
+        run(q, case.rows(log), range(1, 3))
 
 
 def test_frames_of_the_log_are_valued_as_any_others(case: Case) -> None:
     log = small_log(case.space)
-    q = run(case.make(case.seeds), transitions(log, 0.9), range(1, 4))
-    torch.testing.assert_close(q.log_values(3, 20), q.values(take(log.observations, slice(3, 20))))
+    q = run(case.make(case.seeds), case.rows(log), range(1, 4))
+    torch.testing.assert_close(q.log_values(3, 20), q.values(case.rows(log).observations(slice(3, 20))))
 
 
 def test_a_checkpoint_gives_the_same_bits_without_the_log(case: Case) -> None:
     log = small_log(case.space)
-    q = run(case.make(case.seeds), transitions(log, 0.9), range(1, 4))
+    q = run(case.make(case.seeds), case.rows(log), range(1, 4))
     read = safetensors.torch.load(safetensors.torch.save(q.checkpoint()))
     again = case.make(case.seeds)
     again.restore(read)
-    assert torch.equal(all_values(q, log), all_values(again, log))
-    support, same = q.support(log.observations), again.support(log.observations)
+    assert torch.equal(all_values(q, case.rows(log)), all_values(again, case.rows(log)))
+    shown = case.rows(log).observations()
+    support, same = q.support(shown), again.support(shown)
     assert (support is None and same is None) or torch.equal(support, same)  # type: ignore[arg-type]
 
 
 def test_the_same_seed_gives_the_same_bits(case: Case) -> None:
     log = small_log(case.space)
-    first, second = (all_values(run(case.make(case.seeds), transitions(log, 0.9), range(1, 4)), log) for _ in range(2))
+    first, second = (
+        all_values(run(case.make(case.seeds), case.rows(log), range(1, 4)), case.rows(log)) for _ in range(2)
+    )
     assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_resuming_equals_going_on(case: Case, stop: int) -> None:
     log = small_log(case.space)
-    rows = transitions(log, 0.9)
+    rows = case.rows(log)
     whole = run(case.make(case.seeds), rows, range(1, 5))
     half = run(case.make(case.seeds), rows, range(1, stop + 1))
     resumed = case.make(case.seeds)
     resumed.restore(half.checkpoint())
     resumed.restore_resume_state(safetensors.torch.load(safetensors.torch.save(half.resume_state())))
     run(resumed, rows, range(stop + 1, 5))
-    assert torch.equal(all_values(whole, log), all_values(resumed, log))
+    assert torch.equal(all_values(whole, case.rows(log)), all_values(resumed, case.rows(log)))
 
 
 def test_held_out_rows_do_not_influence_the_fit(case: Case) -> None:
@@ -231,9 +249,9 @@ def test_held_out_rows_do_not_influence_the_fit(case: Case) -> None:
         rewards=np.where(held, 100.0, log.rewards),
         actions=np.where(held, 5, log.actions),
     )
-    probe = take(log.observations, slice(0, 20))
+    probe = case.rows(log).observations(slice(0, 20))
     first, second = (
-        run(case.make(case.seeds), transitions(some, 0.9), range(1, 4), torch.from_numpy(~held)).values(probe)
+        run(case.make(case.seeds), case.rows(some), range(1, 4), torch.from_numpy(~held)).values(probe)
         for some in (log, other)
     )
     assert torch.equal(first, second)
@@ -243,6 +261,8 @@ def _changed(log: Log, start: int) -> Any:
     """The log's observations with other frames from `start` on."""
     if log.observation_space is GRID:
         return np.concatenate([log.observations[:start], np.zeros_like(log.observations[start:])])  # type: ignore[index]
+    if log.observation_space is IMAGE:
+        return np.concatenate([log.observations[:start], 255 - log.observations[start:]])  # type: ignore[index,operator]
     place = np.array(log.observations["place"])
     place[start:] = 3.5
     return {**log.observations, "place": place}  # type: ignore[dict-item]
@@ -250,8 +270,8 @@ def _changed(log: Log, start: int) -> Any:
 
 def test_support_of_the_log_is_that_of_its_frames(case: Case) -> None:
     log = small_log(case.space, actions=(5, 7))  # the second action is never taken
-    q = run(case.make(case.seeds), transitions(log, 0.9), range(1, 3))
-    of_log, of_frames = q.log_support(3, 20), q.support(take(log.observations, slice(3, 20)))
+    q = run(case.make(case.seeds), case.rows(log), range(1, 3))
+    of_log, of_frames = q.log_support(3, 20), q.support(case.rows(log).observations(slice(3, 20)))
     assert (of_log is None) == (of_frames is None)
     if of_log is not None and of_frames is not None:
         assert of_log.shape == (17, 3)
@@ -267,7 +287,7 @@ def test_actions_that_are_not_discrete_are_refused(case: Case) -> None:
 
 def test_a_checkpoint_of_another_kind_is_refused(case: Case) -> None:
     log = small_log(case.space)
-    q = run(case.make(case.seeds), transitions(log, 0.9), range(1, 3))
+    q = run(case.make(case.seeds), case.rows(log), range(1, 3))
     good = q.checkpoint()
     fresh = case.make(case.seeds)
     for name, tensor in good.items():
@@ -279,7 +299,7 @@ def test_a_checkpoint_of_another_kind_is_refused(case: Case) -> None:
     _refused(fresh, {**good, "more": torch.zeros(1)})
     _refused(fresh, {})
     fresh.restore(good)
-    assert torch.equal(all_values(q, log), all_values(fresh, log))
+    assert torch.equal(all_values(q, case.rows(log)), all_values(fresh, case.rows(log)))
 
 
 def _refused(q: QFunction, tensors: dict[str, torch.Tensor]) -> None:

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from fqi.networks.alignment import aligned
+from fqi.networks.perceptrons import Dense
 from fqi.qfunctions import heads as module
 from fqi.qfunctions.contract import Weights
 from fqi.qfunctions.heads import Heads, Rows, State
+from fqi.qfunctions.inputs import PIECE, Columns
 from fqi.qfunctions.settings import MlpSettings
 from fqi.qfunctions.workers import Share
 
@@ -30,7 +32,7 @@ def one_thread():
 
 def heads_of(sizes, seeds=(0, 1, 2), **settings):
     settings = dataclasses.replace(MlpSettings(width=sizes[1], depth=len(sizes) - 2), **settings)
-    heads = Heads(settings, sizes, State.new(sizes, seeds, CPU))
+    heads = Heads(settings, Dense(tuple(sizes)), State.new(Dense(tuple(sizes)), seeds, CPU))
     heads.initialise()
     return heads
 
@@ -41,11 +43,11 @@ def rows_of(features, actions, held=0):
     padded = features.new_zeros(aligned(B), features.shape[1])
     padded[:B] = features
     order = torch.arange(B)
-    return Rows(padded, order, actions, training=order[: B - held], held=order[B - held :])
+    return Rows(Columns(padded), order, actions, training=order[: B - held], held=order[B - held :])
 
 
 def bound(heads, rows):
-    heads.bind(rows, Heads.pack(rows))
+    heads.bind(rows, rows.packed())
     return heads
 
 
@@ -62,7 +64,7 @@ class Plain:
     """The same perceptrons in double precision, by autograd and the textbook's Adam."""
 
     def __init__(self, heads):
-        self.settings, self.sizes = heads.settings, heads.sizes
+        self.settings, self.sizes = heads.settings, heads.network.sizes
         self.flat = heads.state.flat.double()
         self.first, self.second, self.steps = torch.zeros_like(self.flat), torch.zeros_like(self.flat), 0
 
@@ -116,7 +118,7 @@ def test_gradients_equal_autograds(loss, depth, B):
     data = batch(B, 4, 3, 3)
     expected = plain.gradient(*data)
     heads._step(*data, rate=0.0)
-    parameters = sum(i * o + o for i, o in itertools.pairwise(heads.sizes))
+    parameters = sum(i * o + o for i, o in itertools.pairwise(heads.network.sizes))
     assert (heads.network.gradient[:, parameters:] == 0).all()  # the padding
     torch.testing.assert_close(heads.network.gradient.double(), expected, rtol=1e-4, atol=2e-6)
 
@@ -154,7 +156,7 @@ def test_a_conservative_fit_ends_where_theory_says():
     rows = rows_of(torch.zeros(count, 1), actions)
     heads = bound(heads_of((1, 8, 2), (0, 1), conservative=alpha, updates=1500, batch=64, lr=1e-2), rows)
     heads.fit(targets)
-    found = heads.values(torch.zeros(1, 1))[:, 0].double()  # [P, A]
+    found = heads.values(torch.zeros(1, 1), PIECE)[:, 0].double()  # [P, A]
     mu, y = torch.tensor([0.75, 0.25]).double(), torch.tensor([4 / 3, 0.0]).double()
     Q = y.clone()
     for _ in range(10_000):
@@ -186,7 +188,7 @@ def test_rates_fall_within_a_round():
 
 def test_values_start_at_zero_and_heads_differ():
     heads = heads_of((2, 8, 3))
-    assert (heads.values(torch.randn(5, 2)) == 0).all()
+    assert (heads.values(torch.randn(5, 2), PIECE) == 0).all()
     hidden = heads.network.layers[0][0]
     assert not torch.equal(hidden[0], hidden[1])
     assert hidden.abs().max() <= 1 / math.sqrt(2)
@@ -197,12 +199,12 @@ def test_new_scales_keep_the_shape_and_follow_the_mean():
     heads.state.flat.uniform_(-1, 1)
     features = torch.randn(50, 2)
     heads._standardise(torch.randn(3, 40) * 7 + 100)
-    before = heads.values(features) - heads.state.mean[:, None, None]
+    before = heads.values(features, PIECE) - heads.state.mean[:, None, None]
     targets = torch.randn(3, 40) * 0.3 - 5
     heads._standardise(targets)
     torch.testing.assert_close(heads.state.mean, targets.mean(1))
     torch.testing.assert_close(heads.state.scale, targets.std(1, correction=0))
-    after = heads.values(features) - heads.state.mean[:, None, None]
+    after = heads.values(features, PIECE) - heads.state.mean[:, None, None]
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
 
 
@@ -212,7 +214,7 @@ def test_equal_targets_are_learnt_at_once(value):
     heads = bound(heads_of((2, 8, 3), updates=5), rows_of(features, actions))
     heads.fit(torch.full((3, 40), value))
     assert torch.isfinite(heads.state.flat).all()
-    torch.testing.assert_close(heads.values(features), torch.full((3, 40, 3), value), rtol=1e-2, atol=1e-4)
+    torch.testing.assert_close(heads.values(features, PIECE), torch.full((3, 40, 3), value), rtol=1e-2, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_batches_shuffle_all_rows_and_drop_the_rest(rows, size, used):
 
 
 def test_blocks_of_batches_leave_no_row_out(monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 3)
+    monkeypatch.setattr(Columns, "block", lambda self, batch: 3)
     heads = heads_of((1, 4, 2), batch=16, updates=7)
     features = torch.arange(7 * 16 + 5, dtype=torch.float32)[:, None]
     bound(heads, rows_of(features, torch.zeros(len(features), dtype=torch.int64)))
@@ -259,7 +261,7 @@ def test_blocks_of_batches_leave_no_row_out(monkeypatch):
 
 
 def test_rows_drawn_by_weight_come_as_often_as_they_weigh(monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 4)
+    monkeypatch.setattr(Columns, "block", lambda self, batch: 4)
     heads = heads_of((1, 4, 2), batch=16, updates=401)
     features, actions = torch.arange(5, dtype=torch.float32)[:, None], torch.tensor([0, 1, 0, 1, 0])
     bound(heads, rows_of(features, actions, held=1))
@@ -329,7 +331,7 @@ def test_the_held_out_loss_by_hand():
     heads = bound(heads_of((2, 8, 3)), rows_of(features, actions, 5))
     heads.state.flat.uniform_(-1, 1)
     heads._standardise(targets)
-    values = heads.values(features)
+    values = heads.values(features, PIECE)
     for head in range(3):
         errors = [float(values[head, b, actions[b]] - targets[head, b]) for b in range(15, 20)]
         assert float(heads.held_out_loss(targets)[head]) == pytest.approx(sum(e**2 for e in errors) / 5, rel=1e-4)
@@ -402,7 +404,7 @@ def test_a_heads_bits_do_not_depend_on_its_neighbours(B, D):
     results = {}
     for groups in ([slice(0, 3)], [slice(0, 1), slice(1, 3)], [slice(0, 1), slice(1, 2), slice(2, 3)]):
         heads = heads_of((D, 5, 3), updates=12, batch=32)
-        share = Share(heads.settings, heads.sizes, heads.state, groups, rows, targets)
+        share = Share(heads.settings, heads.architecture, heads.state, groups, rows, targets)
         assert share.fit() == [12, 12, 12]
         results[len(groups)] = (heads.state.flat, heads.state.draws, share.values(0, B))
     for other in (2, 3):
@@ -417,14 +419,13 @@ def test_a_part_works_on_the_same_memory():
     assert heads.state.mean.tolist() == [0, 7, 0]
     features = torch.randn(9, 2)
     heads.state.flat.uniform_(-1, 1)
-    torch.testing.assert_close(part.values(features), heads.values(features)[1:2])
+    torch.testing.assert_close(part.values(features, PIECE), heads.values(features, PIECE)[1:2])
 
 
-def test_pieces_do_not_change_values(monkeypatch):
+def test_pieces_do_not_change_values():
     heads = heads_of((2, 8, 3))
     heads.state.flat.uniform_(-1, 1)
     features = torch.randn(100, 2)
-    whole = heads.values(features)
-    monkeypatch.setattr(module, "PIECE", 16)
-    torch.testing.assert_close(heads.values(features), whole)
-    assert heads.values(features[:0]).shape == (3, 0, 3)
+    whole = heads.values(features, PIECE)
+    torch.testing.assert_close(heads.values(features, 16), whole)
+    assert heads.values(features[:0], PIECE).shape == (3, 0, 3)

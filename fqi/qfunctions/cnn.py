@@ -1,0 +1,51 @@
+"""Convolutional networks on images, one output per action."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from fqi.errors import UserError
+from fqi.networks.convolutions import NATURE, Convolutional, image_stack
+from fqi.qfunctions.contract import discrete_actions
+from fqi.qfunctions.inputs import ImageEncoder
+from fqi.qfunctions.networks import NetworkQ
+from fqi.qfunctions.settings import CnnSettings
+
+LARGE, SMALL = 512, 128  # units in the dense layer
+
+
+class Cnn(NetworkQ):
+    """The network of the Nature paper on large images, smaller ones on small images."""
+
+    def __init__(
+        self,
+        settings: CnnSettings,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        seeds: Sequence[int],
+        device: torch.device,
+        workers: int = 1,
+    ) -> None:
+        self.heads, self.actions = len(seeds), discrete_actions(action_space, "cnn")
+        stack = image_stack(as_image(observation_space))
+        if stack is None:
+            raise UserError(
+                "the cnn regressor needs images, bytes [height, width] or with channels before or behind, of at least "
+                f"5 pixels a side; found {observation_space}"
+            )
+        encoder = ImageEncoder(observation_space, device)
+        dense = settings.dense or (LARGE if min(stack.height, stack.width) >= NATURE else SMALL)
+        sizes = (encoder.width, dense, self.actions)
+        self._build(settings, Convolutional(stack, sizes), encoder, seeds, workers)
+
+
+def as_image(space: gym.Space[Any]) -> gym.Space[Any]:
+    """The space with an axis of channels, where images of one channel have none."""
+    if isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 2:
+        return gym.spaces.Box(space.low[None], space.high[None], dtype=np.uint8)
+    return space

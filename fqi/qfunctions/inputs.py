@@ -1,0 +1,188 @@
+"""Where the inputs of a regression come from: the frames of a log, asked for by number or in slices."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from fqi.encoding import encode, width
+from fqi.nest import Array, Nest, leaves
+from fqi.networks.alignment import aligned
+from fqi.networks.standards import standards
+from fqi.transitions import Transitions
+
+PIECE = 2048  # rows of columns valued at once on a CPU: hidden layers then fit its cache, however many heads
+PIECE_OF_IMAGES = 128
+BLOCK = 64  # batches of columns gathered at once: large enough to hide the gather, small enough for the cache
+GATHERED = 2**22  # bytes of images gathered at once, about
+
+
+class Inputs(ABC):
+    """F frames as inputs [F, D] of a network, wherever they lie. Any number of processes may read them.
+
+    How many rows are taken at once is a property of the kind and of D alone, never of who else asks: what is drawn by
+    weight depends on it.
+    """
+
+    columns: int  # D
+    piece: int  # rows valued at once on a CPU
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """F, perhaps with a few more that fill whole cache lines."""
+
+    @abstractmethod
+    def at(self, frames: torch.Tensor) -> torch.Tensor:
+        """[n, D] the inputs of these frames [n]: floats, or bytes where the network scales them itself."""
+
+    @abstractmethod
+    def between(self, start: int, stop: int) -> torch.Tensor:
+        """[n, D] the inputs of the frames from start to stop, and perhaps a few more that fill whole cache lines."""
+
+    @abstractmethod
+    def packed(self, frames: torch.Tensor) -> Inputs:
+        """The inputs of these frames [T] as frames 0 to T - 1: what an epoch gathers its batches from."""
+
+    @abstractmethod
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All memory behind it, to be shared with other processes."""
+
+    @abstractmethod
+    def block(self, batch: int) -> int:
+        """Batches of so many rows that are gathered at once."""
+
+
+class Columns(Inputs):
+    """A matrix of floats, padded to whole cache lines."""
+
+    piece = PIECE
+
+    def __init__(self, features: torch.Tensor) -> None:
+        self.features, self.columns = features, features.shape[1]  # [F, D]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def at(self, frames: torch.Tensor) -> torch.Tensor:
+        return self.features[frames]
+
+    def between(self, start: int, stop: int) -> torch.Tensor:
+        return self.features[start : start + aligned(stop - start)]
+
+    def packed(self, frames: torch.Tensor) -> Columns:
+        return Columns(self.features[frames])  # side by side in memory
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return (self.features,)
+
+    def block(self, batch: int) -> int:
+        return BLOCK
+
+
+class Images(Inputs):
+    """Single images as bytes, each kept once; a frame is one of them, or several in a row."""
+
+    piece = PIECE_OF_IMAGES
+
+    def __init__(self, bytes_: torch.Tensor, index: torch.Tensor) -> None:
+        self.bytes, self.index = bytes_, index  # [images, bytes of one], [F, S]
+        self.columns = bytes_.shape[1] * index.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def at(self, frames: torch.Tensor) -> torch.Tensor:
+        return self._gathered(self.index[frames])
+
+    def between(self, start: int, stop: int) -> torch.Tensor:
+        return self._gathered(self.index[start:stop])
+
+    def _gathered(self, index: torch.Tensor) -> torch.Tensor:
+        return self.bytes.index_select(0, index.reshape(-1)).view(len(index), self.columns)
+
+    def packed(self, frames: torch.Tensor) -> Images:
+        return Images(self.bytes, self.index[frames])
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return self.bytes, self.index
+
+    def block(self, batch: int) -> int:
+        return max(1, min(BLOCK, GATHERED // (batch * self.columns)))
+
+
+class Encoder(ABC):
+    """Turns frames into the inputs of a network: a whole log's, or those of any other frames."""
+
+    width: int  # D
+    piece: int  # rows valued at once on a CPU
+    device: torch.device
+
+    @abstractmethod
+    def bound(self, rows: Transitions, training: torch.Tensor) -> Inputs:
+        """The inputs of a log's frames; scales are taken from the rows [B] that are regressed on."""
+
+    @abstractmethod
+    def __call__(self, frames: Nest) -> torch.Tensor:
+        """[B, D] the inputs of any frames."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What it has learned, as it stands in a checkpoint."""
+
+
+class ColumnEncoder(Encoder):
+    """Vectors as they are, categories as one-hot columns; what is measured is standardised."""
+
+    piece = PIECE
+
+    def __init__(self, space: gym.Space[Any], device: torch.device) -> None:
+        self.space, self.device, self.width = space, device, width(space)
+        self.centre, self.spread = torch.zeros(self.width, device=device), torch.ones(self.width, device=device)
+
+    def bound(self, rows: Transitions, training: torch.Tensor) -> Columns:
+        raw = torch.from_numpy(encode(rows.observations(), self.space)).to(self.device)  # [F, D]
+        centre, spread = standards(raw[torch.as_tensor(rows.frame[training.numpy()])], self.space)
+        self.centre.copy_(centre[0])
+        self.spread.copy_(spread[0])
+        features = raw.new_zeros(aligned(len(raw)), raw.shape[1])
+        features[: len(raw)] = (raw - self.centre) / self.spread
+        return Columns(features)
+
+    def __call__(self, frames: Nest) -> torch.Tensor:
+        features = torch.from_numpy(encode(frames, self.space)).to(self.device)
+        return (features - self.centre) / self.spread
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {"input_centre": self.centre, "input_spread": self.spread}
+
+
+class ImageEncoder(Encoder):
+    """Images stay bytes, in the order in which a frame holds them."""
+
+    piece = PIECE_OF_IMAGES
+
+    def __init__(self, space: gym.Space[Any], device: torch.device) -> None:
+        self.space, self.device, self.width = space, device, math.prod(space.shape or ())
+
+    def bound(self, rows: Transitions, training: torch.Tensor) -> Images:
+        index = torch.from_numpy(rows.shown())  # [F, S]
+        (images,) = leaves(rows.log.observations).values()
+        return Images(self._bytes(images), index.to(self.device))
+
+    def __call__(self, frames: Nest) -> torch.Tensor:
+        (images,) = leaves(frames).values()
+        return self._bytes(images)
+
+    def _bytes(self, images: Array) -> torch.Tensor:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a log's frames are read-only, and nothing here writes to them
+            return torch.from_numpy(np.ascontiguousarray(images).reshape(len(images), -1)).to(self.device)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {}

@@ -1,0 +1,112 @@
+"""Q-functions that are populations of networks: trained as one tensor program, or shared out among a few processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from fqi.errors import UserError
+from fqi.nest import Nest
+from fqi.networks.alignment import ALIGN
+from fqi.networks.contract import Architecture
+from fqi.qfunctions.contract import QFunction, Weights, expect_tensors
+from fqi.qfunctions.heads import Heads, Rows, State, norms
+from fqi.qfunctions.inputs import Encoder
+from fqi.qfunctions.settings import Regression
+from fqi.qfunctions.workers import Crew
+from fqi.transitions import Transitions
+
+STACK = 20_000  # parameters of a head up to which heads train faster stacked than one after the other, on a CPU
+
+
+class NetworkQ(QFunction):
+    """P heads of one architecture. On a CPU they are shared out among worker processes of one thread each; the bits are
+    the same."""
+
+    def _build(
+        self, settings: Regression, architecture: Architecture, encoder: Encoder, seeds: Sequence[int], workers: int
+    ) -> None:
+        """Make the heads: the last thing that a constructor does."""
+        device = encoder.device
+        self.architecture, self.encoder, self.device = architecture, encoder, device
+        self.state = State.new(self.architecture, seeds, device)
+        shared = workers > 1 and device.type == "cpu" and self.heads > 1
+        if shared:
+            for tensor in self.state.tensors().values():
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
+        self.all = Heads(settings, self.architecture, self.state)
+        self.all.initialise()
+        parts = self._parts(settings, workers if shared else 1)
+        self.crew = Crew(settings, self.architecture, self.state, parts, shared)
+
+    def _parts(self, settings: Regression, workers: int) -> list[list[slice]]:
+        """For each worker the groups of heads that it trains stacked.
+
+        Heads are not stacked where one's bits would depend on its place in the stack, or that each stops by itself.
+        """
+        small = self.state.flat.shape[1] <= STACK and settings.batch % ALIGN == 0 and self.architecture.stackable
+        stack = (self.device.type == "cuda" or small) and not settings.patience
+        edges = np.linspace(0, self.heads, min(workers, self.heads) + 1).round().astype(int).tolist()
+        shares = [slice(a, b) for a, b in pairwise(edges)]
+        return [[s] if stack else [slice(h, h + 1) for h in range(s.start, s.stop)] for s in shares]
+
+    def bind(self, rows: Transitions, training: torch.Tensor) -> None:
+        if self.all.settings.conservative and rows.log.action_mask is not None:
+            raise UserError(
+                "conservative presses all actions down that the log does not take, also those that its masks forbid, "
+                "of which it has no say; give conservative 0 for this log"
+            )
+
+        def tensor(index: Any) -> torch.Tensor:
+            return torch.as_tensor(index).to(self.device, torch.int64)
+
+        self.rows = Rows(
+            inputs=self.encoder.bound(rows, training),
+            frame=tensor(rows.frame),
+            action=tensor(rows.action),
+            training=tensor(training.nonzero()[:, 0]),
+            held=tensor((~training).nonzero()[:, 0]),
+        )
+        self.crew.bind(self.rows, self.actions)
+
+    def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
+        updates = self.crew.fit(targets, weights)
+        weight = norms(self.state.flat).tolist()
+        return {"updates": updates, "weight_norm": weight, "gradient_norm": self.state.slope.tolist()}
+
+    def log_values(self, start: int, stop: int) -> torch.Tensor:
+        return self.crew.values(start, stop)
+
+    def values(self, frames: Nest, heads: slice = slice(None)) -> torch.Tensor:
+        return self.all.part(heads).values(self.encoder(frames), self.encoder.piece)
+
+    def checkpoint(self) -> dict[str, torch.Tensor]:
+        state = self.state
+        own = {"weights": state.flat, "target_mean": state.mean, "target_scale": state.scale}
+        return own | self.encoder.tensors()
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        own = self.checkpoint()
+        expect_tensors(tensors, own)
+        for name, tensor in tensors.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise UserError(f"checkpoint: {name} must be finite")
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+    def resume_state(self) -> dict[str, torch.Tensor]:
+        state = self.state
+        return {"first": state.first, "second": state.second, "count": state.count, "draws": state.draws}
+
+    def restore_resume_state(self, tensors: dict[str, torch.Tensor]) -> None:
+        own = self.resume_state()
+        expect_tensors(tensors, own)
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+    def close(self) -> None:
+        self.crew.close()
