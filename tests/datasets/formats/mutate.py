@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
@@ -62,6 +63,10 @@ def _kind(content: bytes, path: Path) -> Callable[[Path, Generator], str] | None
         return _archive
     if content[:2] == b"\x1f\x8b":
         return _gzip
+    if content[:3] == b"BZh":
+        return _bzip
+    if content[:4] == b"PAR1":
+        return _parquet
     if path.suffix == ".json":
         return _json
     return _text if path.suffix in (".toml", ".csv", ".jsonl") else None
@@ -284,10 +289,61 @@ def _archive(path: Path, generator: Generator) -> str:
 
 
 def _gzip(path: Path, generator: Generator) -> str:
-    content = gzip.decompress(path.read_bytes())
-    changed = _npy(content, generator) if generator.random() < 0.7 else broken(content, generator)
-    path.write_bytes(gzip.compress(changed, 1))
+    path.write_bytes(gzip.compress(_inside(gzip.decompress(path.read_bytes()), generator), 1))
     return "inside"
+
+
+def _bzip(path: Path, generator: Generator) -> str:
+    path.write_bytes(bz2.compress(_inside(bz2.decompress(path.read_bytes()), generator), 1))
+    return "inside"
+
+
+def _inside(content: bytes, generator: Generator) -> bytes:
+    if generator.random() < 0.3:
+        return broken(content, generator)
+    return _npy(content, generator) if content[:6] == b"\x93NUMPY" else _lines(content, generator)
+
+
+# Tables
+
+
+def _parquet(path: Path, generator: Generator) -> str:
+    """A column dropped, doubled, renamed, of another type or with a blank; rows dropped, doubled or turned round."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    at = int(generator.integers(table.num_columns))
+    name, column = table.column_names[at], table.column(at)
+    change = int(generator.integers(8))
+    row = int(generator.integers(max(1, table.num_rows)))
+    match change:
+        case 0:
+            table = table.remove_column(at)
+        case 1:
+            table = table.append_column(name, column)
+        case 2:
+            other = table.column_names[int(generator.integers(table.num_columns))]
+            table = table.rename_columns([other if i == at else n for i, n in enumerate(table.column_names)])
+        case 3:
+            kinds = [pa.string(), pa.float16(), pa.int8(), pa.float64(), pa.bool_(), pa.binary()]
+            values = [None if v is None else str(v) for v in column.to_pylist()]
+            try:
+                table = table.set_column(at, name, pa.array(values).cast(kinds[generator.integers(len(kinds))]))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                table = table.set_column(at, name, pa.array(values))
+        case 4:
+            values = column.to_pylist()
+            values[row] = None
+            table = table.set_column(at, name, pa.array(values, column.type))
+        case 5:
+            table = table.slice(row)
+        case 6:
+            table = pa.concat_tables([table, table.slice(row)])
+        case _:
+            table = table.take(generator.permutation(table.num_rows))
+    pq.write_table(table, path)
+    return f"{name}: change {change}"
 
 
 # Text
@@ -308,18 +364,45 @@ def _json(path: Path, generator: Generator) -> str:
 
 
 def _text(path: Path, generator: Generator) -> str:
-    lines = path.read_text(errors="replace").splitlines()
+    path.write_bytes(_lines(path.read_bytes(), generator))
+    return "lines"
+
+
+def _lines(content: bytes, generator: Generator) -> bytes:
+    """A line dropped, doubled, cut or broken, a cell of it changed, or two lines exchanged."""
+    lines = content.decode(errors="replace").splitlines()
     if not lines:
-        return "nothing to change"
-    at = int(generator.integers(len(lines)))
-    match int(generator.integers(4)):
+        return broken(content, generator)
+    at, other = (int(place) for place in generator.integers(len(lines), size=2))
+    match int(generator.integers(6)):
         case 0:
             del lines[at]
         case 1:
-            lines.insert(at, lines[int(generator.integers(len(lines)))])
+            lines.insert(at, lines[other])
         case 2:
             lines[at] = broken(lines[at].encode(), generator).decode(errors="replace")
-        case _:
+        case 3:
             lines[at] = lines[at][: int(generator.integers(len(lines[at]) + 1))]
-    path.write_text("\n".join(lines) + "\n")
-    return f"line {at}"
+        case 4:
+            lines[at], lines[other] = lines[other], lines[at]
+        case _:
+            cells = lines[at].split(",")
+            values = [
+                "",
+                "nan",
+                "1e999",
+                "-1",
+                "x",
+                "[]",
+                "[1,[2]]",
+                "{}",
+                '"',
+                "9" * 400,
+                "null",
+                "true",
+                "0x1",
+                "1_0",
+            ]
+            cells[generator.integers(len(cells))] = values[generator.integers(len(values))]
+            lines[at] = ",".join(cells)
+    return ("\n".join(lines) + "\n").encode()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fqi.datasets.load import save_log
-from tests.datasets.formats import test_d4rl, test_dqn_replay, test_foreign, test_npz
+from tests.datasets.formats import test_d4rl, test_dqn_replay, test_foreign, test_npz, test_table
 from tests.datasets.helpers import small_log
 
 FILES = Path(__file__).parent / "files"
@@ -59,6 +62,35 @@ def _foreign(folder: Path) -> str:
     return test_foreign.save(folder, test_foreign.MAPPING + test_foreign.FLAGS)
 
 
+def _text(name: str, text: str) -> Callable[[Path], str]:
+    """A table of others: its text, packed as its name says."""
+
+    def make(folder: Path) -> str:
+        packed = {".gz": gzip.compress, ".bz2": bz2.compress}.get(Path(name).suffix, bytes)
+        (folder / name).write_bytes(packed(text.encode()))
+        return str(folder / name)
+
+    return make
+
+
+def _steps() -> str:
+    """RLDS's steps as JSON, one a line."""
+    header, *rows = (line.split(",") for line in test_table.RLDS.splitlines())
+    steps = [{k: json.loads(v or "null") for k, v in zip(header, row, strict=True)} for row in rows]
+    return "\n".join(map(json.dumps, steps)) + "\n"
+
+
+_EPISODES = (
+    '{"observations": [[1.0, 2], [2.0, 3], [3.0, 4]], "actions": [1, 0], "rewards": [0.5, 1.5], "terminated": true}\n'
+    '{"observations": [[4.0, 5], [5.0, 6]], "actions": [1], "rewards": [2.5], "terminated": false}\n'
+)
+_REAGENT = (
+    "ds,mdp_id,sequence_number,state_features,action,reward,possible_actions,action_probability\n"
+    '2020-01-01,e1,2,"{""1"": 0.5, ""0"": 1.5}",right,2.0,"[""left"", ""right""]",0.5\n'
+    '2020-01-01,e1,1,"{""0"": 1.0, ""1"": 0.0}",left,1.0,"[""left"", ""up""]",0.25\n'
+    '2020-01-01,e2,1,"{""0"": 1.0, ""1"": 2.0}",up,1.0,"[""left"", ""up""]",0.25\n'
+)
+
 # A name, and what makes the example in a folder and returns the reference that names it. All of the folder is broken.
 SUBJECTS: dict[str, Callable[[Path], str]] = {
     "own": _saved("{}/log.h5"),
@@ -73,4 +105,12 @@ SUBJECTS: dict[str, Callable[[Path], str]] = {
     "npz baselines": lambda folder: str(test_npz.save(folder / "expert.npz", test_npz.baselines())),
     "dqn-replay": lambda folder: f"dqn-replay:{test_dqn_replay.save(folder, turn=4)}",
     "hdf5": _foreign,
+    "csv": _saved("{}/log.csv"),
+    "csv packed": _saved("{}/log.csv.gz"),
+    "parquet": _saved("{}/log.parquet"),
+    "rlds csv": _text("steps.csv", test_table.RLDS),
+    "reagent csv": _text("reagent.csv", _REAGENT),
+    "json lines": _text("steps.jsonl", _steps()),
+    "json lines gz": _text("steps.jsonl.gz", _steps()),
+    "json lines bz2": _text("episodes.jsonl.bz2", _EPISODES),
 }
