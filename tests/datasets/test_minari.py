@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from fqi import spaces
 from fqi.datasets.check import check
 from fqi.datasets.formats import minari as ours
+from fqi.datasets.formats import minari_shares
 from fqi.errors import UserError
 from fqi.log import Log
 from fqi.nest import leaves
@@ -170,7 +171,7 @@ def test_nothing_half_written_is_ever_seen(root: Path, monkeypatch: pytest.Monke
     def fail(*_: Any) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(ours, "_own_metadata", fail)
+    monkeypatch.setattr("fqi.datasets.formats.minari_write._own_metadata", fail)
     with pytest.raises(OSError, match="disk"):
         ours.write_minari(small_log(), "minari:fqi/half-v0")
     assert list(root.iterdir()) == []
@@ -303,8 +304,8 @@ def test_spaces_are_written_as_minari_writes_them(log: Log) -> None:
 def test_episodes_shared_out_among_processes_are_the_same_log(monkeypatch: pytest.MonkeyPatch) -> None:
     log = played("CartPole-v1", 300, behaviours=("random",), behaviour=None)
     ours.write_minari(log, "minari:fqi/many-v0")
-    monkeypatch.setattr(ours, "_EPISODES_OF_A_SHARE", 4)
-    monkeypatch.setattr(ours, "_processors", lambda: 3)
+    monkeypatch.setattr(minari_shares, "_EPISODES_OF_A_SHARE", 4)
+    monkeypatch.setattr(minari_shares, "_processors", lambda: 3)
     assert log.episodes >= 12
     assert_same(ours.read_minari("minari:fqi/many-v0"), log)
     with h5py.File(ours.root() / "fqi/many-v0/data/main_data.hdf5", "r+") as file:
