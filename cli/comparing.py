@@ -230,18 +230,23 @@ def _learners(
     """Who takes part, on which tasks, and the lines that they are held against."""
     import gymnasium as gym
 
+    from fqi.maximise import searchable
+
     found: list[dict[str, Any]] = []
     for one in taking_part:
         names = []
         for task, log in zip(tasks, logs, strict=True):
+            discrete = isinstance(log.action_space, gym.spaces.Discrete)
+            able = discrete or (one.kind == "fqi" and searchable(log.action_space))
             if one.kind == "dagger" and task.expert is None:
                 say(f"note: {one.name} is left out on {task.environment['id']}, which has no expert to ask", json)
-            elif one.kind in ("bc", "dagger") or isinstance(log.action_space, gym.spaces.Discrete):
+            elif one.kind in ("bc", "dagger") or able:
                 names.append(task.environment["id"])
                 if one.kind == "fqi":
                     fitted_config(base, one.given, task.arena(log, seeds))
             elif one.given or one.kind != "fqi":
-                raise UserError(f"{one.name} needs Discrete actions; {task.environment['id']} has {log.action_space}")
+                needed = "Discrete or bounded continuous" if one.kind == "fqi" else "Discrete"
+                raise UserError(f"{one.name} needs {needed} actions; {task.environment['id']} has {log.action_space}")
             else:
                 say(f"note: fqi is left out on {task.environment['id']}, whose actions are {log.action_space}", json)
         if names:

@@ -10,7 +10,7 @@ import torch
 
 from fqi.log import Log
 from fqi.nest import Array, take
-from fqi.qfunctions.contract import QFunction
+from fqi.qfunctions.contract import QFunction, enumerating
 from fqi.run import build
 from fqi.scan import slices
 from fqi.settings import Config
@@ -28,7 +28,8 @@ def fitted_q_evaluation(log: Log, config: Config, policies: list[Choices], round
     the regressor and settings of `config`, fitted to the steps of these episodes alone.
     """
     train = dataclasses.replace(config.train, seeds=1, ensemble=len(policies), target="max", constraint=0.0, n_step=1)
-    q = build(dataclasses.replace(config, train=train), log.observation_space, log.action_space, "cpu", 1)
+    settings = dataclasses.replace(config, train=train)
+    q = enumerating(build(settings, log.observation_space, log.action_space, "cpu", 1))
     rows = transitions(log, train.gamma)
     inside = np.zeros(log.episodes, np.bool_)
     inside[episodes] = True

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from fqi.qfunctions.contract import QFunction
+from fqi.qfunctions.contract import Fitted
 from fqi.returns import BOOTSTRAP, Returns
-from fqi.scan import Scan, Scanner, Table
+from fqi.scan import Scan, scanner
 from fqi.transitions import Transitions
 from fqi.values import Value
 from fqi.weights import Weighting, uniform
@@ -18,7 +18,7 @@ from fqi.weights import Weighting, uniform
 
 def fitted_q_iteration(
     rows: Transitions,
-    q: QFunction,
+    q: Fitted,
     value: Value,
     rounds: range,
     bound: tuple[float, float] = (-math.inf, math.inf),
@@ -31,14 +31,13 @@ def fitted_q_iteration(
     `bound` holds the lowest and highest value that a next state may have; `past` what Q said of every frame in the
     rounds before the last one, the newest first, where `value` looks back that far (`scan.log_values`).
     """
-    table = Table.of(rows, like=q.log_values(0, 1))
-    scan = Scanner(table, q, value, bound, past, returns.asks_greedy, returns.asks_chance)
+    scan = scanner(rows, q, value, bound, past, returns.asks_greedy, returns.asks_chance)
     seen = scan(rounds.start - 1)
-    targets = returns(table, seen)
+    targets = returns(scan.table, seen)
     for number in rounds:
         fit = q.fit(targets, weights(number, targets, seen))
         seen = scan(number)
-        frozen, targets = targets, returns(table, seen)
+        frozen, targets = targets, returns(scan.table, seen)
         yield Round(number, frozen, seen, targets, fit)
 
 

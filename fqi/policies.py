@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from fqi.errors import UserError
-from fqi.nest import Array, Nest, rows
-from fqi.qfunctions.contract import QFunction
+from fqi.maximise import TOGETHER, from_unit, mean, search, unmoved
+from fqi.nest import Array, Nest, rows, take
+from fqi.qfunctions.contract import ContinuousQ, Fitted, QFunction
 
 
 class Policy(ABC):
@@ -132,6 +133,38 @@ def of_single_frames(policy: Policy, asked: str) -> Policy:
             "was trained with stack 1"
         )
     return policy
+
+
+class Searched(Policy):
+    """The best continuous action by the mean of some heads of a Q-function, as far as a search finds it."""
+
+    def __init__(self, q: ContinuousQ, heads: slice = slice(None)) -> None:
+        self.q, self.heads, self.stack = q, heads, q.stack
+
+    def probabilities(self, frames: Nest) -> Array:
+        raise UserError("a search for continuous actions has no probabilities of Discrete ones")
+
+    def actions(self, frames: Nest, draws: np.random.Generator) -> Array:
+        count, cem = rows(frames), self.q.cem
+        size = max(1, TOGETHER // cem.samples)
+        parts = [self._best(take(frames, slice(start, start + size))) for start in range(0, count, size)]
+        return from_unit(np.concatenate(parts), self.q.box)
+
+    def _best(self, frames: Nest) -> Array:
+        """[B, K] in [-1, 1]."""
+        shift = unmoved(self.q.cem, rows(frames), int(np.prod(self.q.box.shape)))
+        best = search(self.q.score(frames, self.heads), mean, self.q.cem, shift.to(self.q.like()))
+        return np.asarray(best[0, 0].cpu().numpy())
+
+
+def greedy(q: Fitted, heads: slice = slice(None)) -> Policy:
+    """The policy that takes the best action by the mean of some heads."""
+    match q:
+        case QFunction():
+            return Greedy(q, heads)
+        case ContinuousQ():
+            return Searched(q, heads)
+    raise TypeError(f"expected a QFunction or a ContinuousQ, found {type(q).__name__}")
 
 
 def one_hot(index: Array, count: int) -> Array:

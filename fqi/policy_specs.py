@@ -14,7 +14,7 @@ import numpy as np
 from fqi.behaviour import Component, Mixture
 from fqi.errors import UserError
 from fqi.imports import imported
-from fqi.policies import Function, Greedy, Policy, Uniform
+from fqi.policies import Function, Policy, Uniform, greedy
 from fqi.run import Run
 from fqi.scripted import EXPERTS, expert, expert_for
 from fqi.spaces import alike
@@ -82,7 +82,7 @@ def _run(
         raise UserError(f"policy run:{rest}: it was trained for other observations or actions than this environment's")
     q = run.build()
     run.load(q, run.pick_round(int(number) if number else None))
-    return Greedy(q, slice(0, run.config.heads))
+    return greedy(q, slice(0, run.config.heads))
 
 
 def _learned(

@@ -18,6 +18,7 @@ class Regressor:
     holdout: float = 0.0  # share of rows held out unless told otherwise
     deterministic: bool = False  # the same rows give the same fit whatever the seed
     workers: bool = False  # can share its heads out among processes
+    continuous: str = ""  # module:class that regresses on continuous actions; none where that cannot be done
 
     @property
     def settings(self) -> type[Any]:
@@ -29,11 +30,25 @@ class Regressor:
         kind: type[Any] = getattr(import_module(self.module), self.class_name)
         return kind
 
+    @property
+    def build_continuous(self) -> type[Any]:
+        module, _, name = self.continuous.partition(":")
+        kind: type[Any] = getattr(import_module(module), name)
+        return kind
+
 
 REGRESSORS = {
     "table": Regressor("fqi.qfunctions.table", "TableQ", "TableSettings", deterministic=True),
     "linear": Regressor("fqi.qfunctions.linear", "LinearQ", "LinearSettings"),
     "trees": Regressor("fqi.qfunctions.trees", "TreesQ", "TreesSettings"),
-    "mlp": Regressor("fqi.qfunctions.mlp", "Mlp", "MlpSettings", ensemble=5, holdout=0.05, workers=True),
+    "mlp": Regressor(
+        "fqi.qfunctions.mlp",
+        "Mlp",
+        "MlpSettings",
+        ensemble=5,
+        holdout=0.05,
+        workers=True,
+        continuous="fqi.qfunctions.continuous:ContinuousMlp",
+    ),
     "cnn": Regressor("fqi.qfunctions.cnn", "Cnn", "CnnSettings", ensemble=2, holdout=0.05, workers=True),
 }

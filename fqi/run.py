@@ -35,7 +35,7 @@ from fqi import spaces
 from fqi.errors import UserError
 from fqi.files import json_line, lock, read_json_lines, write_bytes, write_json
 from fqi.log import Log, fingerprint
-from fqi.qfunctions.contract import QFunction
+from fqi.qfunctions.contract import Fitted, QFunction
 from fqi.settings import Config, read_toml, resolve
 
 FORMAT, VERSION = "fqi-run", 1
@@ -241,7 +241,7 @@ class Run:
     def set_status(self, status: str, message: str = "") -> None:
         write_json(self.path / "run.json", self.record | {"status": status, "message": message})
 
-    def write_round(self, number: int, q: QFunction, rows: Iterable[dict[str, Any]]) -> None:
+    def write_round(self, number: int, q: Fitted, rows: Iterable[dict[str, Any]]) -> None:
         """Keep a round. It counts once the resume file, written last, names it."""
         _write_tensors(self._round_file(number), q.checkpoint())
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -250,7 +250,7 @@ class Run:
             os.fsync(file.fileno())
         _write_tensors(self.path / "resume.safetensors", q.resume_state() | {"round": torch.tensor(number)})
 
-    def go_back_to_last_whole_round(self, q: QFunction) -> int:
+    def go_back_to_last_whole_round(self, q: Fitted) -> int:
         """Give `q` the state it had after the last whole round, and drop what came later; 0: none is whole."""
         file = self.path / "resume.safetensors"
         last = 0
@@ -281,11 +281,11 @@ class Run:
 
     # ---- the Q-function
 
-    def build(self, device: str = "cpu", workers: int = 1) -> QFunction:
+    def build(self, device: str = "cpu", workers: int = 1) -> Fitted:
         """An untrained Q-function of this run's kind."""
         return build(self.config, self.observation_space, self.action_space, device, workers)
 
-    def load(self, q: QFunction, number: int) -> None:
+    def load(self, q: Fitted, number: int) -> None:
         """Give `q` the values of this round."""
         file = self._round_file(number)
         tensors = _read_tensors(file)
@@ -305,10 +305,19 @@ def _short(value: Any) -> str:
 
 def build(
     config: Config, observation_space: gym.Space[Any], action_space: gym.Space[Any], device: str, workers: int
-) -> QFunction:
+) -> Fitted:
     """An untrained Q-function of this configuration."""
-    extra = {"workers": workers} if config.kind.workers else {}
+    extra: dict[str, Any] = {"workers": workers} if config.kind.workers else {}
     shown = spaces.stacked(observation_space, config.train.stack)
+    if config.train.maximise == "cem":
+        from fqi.maximise import Cem
+
+        searched: Fitted = config.kind.build_continuous(
+            config.regressor, shown, action_space, config.head_seeds(), torch.device(device),
+            cem=Cem.of(config.train), **extra,
+        )  # fmt: skip
+        searched.stack = config.train.stack
+        return searched
     q: QFunction = config.kind.build(
         config.regressor, shown, action_space, config.head_seeds(), torch.device(device), **extra
     )

@@ -6,11 +6,12 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
-from fqi.qfunctions.contract import QFunction
+from fqi.qfunctions.contract import ContinuousQ, Fitted, QFunction
 from fqi.targets import masked_choice, masked_max
 from fqi.transitions import Transitions
 from fqi.values import Value
@@ -23,7 +24,7 @@ class Table:
     """The rows as tensors on the device and in the precision of the regressor."""
 
     frame: torch.Tensor  # [B], ascending
-    action: torch.Tensor  # [B]
+    action: torch.Tensor  # [B]; empty where actions are continuous
     returns: torch.Tensor  # [B]
     discounts: torch.Tensor  # [B]
     next_frame: torch.Tensor  # [B]
@@ -38,7 +39,7 @@ class Table:
         log = rows.log
         return cls(
             frame=tensor(rows.frame, torch.int64),
-            action=tensor(rows.action, torch.int64),
+            action=tensor(rows.action if rows.action.dtype.kind in "iu" else np.zeros(0), torch.int64),
             returns=tensor(rows.returns, like.dtype),
             discounts=tensor(rows.discount, like.dtype),
             next_frame=tensor(rows.next_frame, torch.int64),
@@ -56,6 +57,44 @@ class Scan:
     greedy: torch.Tensor | None  # [P, B] the greedy policy's probability of the logged action, where asked for
     chosen: torch.Tensor | None = None  # [M, A] how many frames each member's greedy policy takes each action in
     chance: torch.Tensor | None = None  # [B] the behaviour's probability of it, as its model has it, where asked for
+
+
+class Scanning(Protocol):
+    """Says once a round what the Q of that round makes of the whole log."""
+
+    table: Table
+
+    def __call__(self, number: int) -> Scan: ...
+
+
+def scanner(
+    rows: Transitions,
+    q: Fitted,
+    value: Value,
+    bound: tuple[float, float] = (-math.inf, math.inf),
+    past: Sequence[torch.Tensor] = (),
+    asks_greedy: bool = False,
+    asks_chance: bool = False,
+) -> Scanning:
+    """All actions are valued where they are Discrete; where they are continuous, the best one is searched."""
+    match q:
+        case QFunction():
+            table = Table.of(rows, like=q.log_values(0, 1))
+            return Scanner(table, q, value, bound, past, asks_greedy, asks_chance)
+        case ContinuousQ():
+            return Searcher(Table.of(rows, like=q.like()), q, value, bound)
+    raise TypeError(f"expected a QFunction or a ContinuousQ, found {type(q).__name__}")
+
+
+class Searcher:
+    """Values the logged actions, and searches for the best one in every frame that rows bootstrap from."""
+
+    def __init__(self, table: Table, q: ContinuousQ, value: Value, bound: tuple[float, float]) -> None:
+        self.table, self.q, self.value, self.bound = table, q, value, bound
+
+    def __call__(self, number: int) -> Scan:
+        values = self.q.log_search(self.value, number)  # [P, F]
+        return Scan(self.q.logged(), values.clamp_(*self.bound)[:, self.table.next_frame], None)
 
 
 class Scanner:

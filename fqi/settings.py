@@ -18,6 +18,8 @@ from fqi.regressors import REGRESSORS, Regressor
 TARGETS = ("max", "mean", "min", "clipped", "double", "double-previous", "mixture", "softmax", "mellowmax", "expectile")
 """The names in `fqi.values.VALUE_RULES`, which cannot be imported here: it needs torch."""
 
+SEARCHED_HEADS = 2  # of each member where actions are continuous and every value costs a search
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -59,8 +61,8 @@ class TrainSettings:
         "mixture of them; clipped: each head chooses, the lowest values; double: each head chooses, the next one "
         "values; double-previous: the newest Q chooses, the last round's values; softmax: expected under exp(Q / "
         "temperature); mellowmax: temperature x log mean exp(Q / temperature); expectile: of the actions that the "
-        "behaviour takes (IQL); your own function; auto: where an ensemble is trained min, or mean if some rewards are "
-        "below 0, else max.",
+        "behaviour takes (IQL); your own function; auto: of an ensemble mean if some rewards are below 0, else min, or "
+        "clipped where actions are continuous; of one head max.",
         choices=("auto", *TARGETS, CODE),
     )
     average: int = option(1, "Newest rounds whose mean Q values the next state.", low=1)
@@ -77,6 +79,27 @@ class TrainSettings:
         low=0.5,
         high=0.9999,
         only=("target", "expectile"),
+    )
+    maximise: str = option(
+        "auto",
+        "How the best action is found: enumerate tries all Discrete ones; cem searches continuous ones by the "
+        "cross-entropy method; auto: as the log's actions are.",
+        choices=("auto", "enumerate", "cem"),
+    )
+    cem_samples: int = option(64, "Actions tried in each iteration of the search.", low=2, only=("maximise", "cem"))
+    cem_elites: int = option(
+        6, "Best of them, whose mean and spread say where the next are tried.", low=1, only=("maximise", "cem")
+    )
+    cem_iterations: int = option(2, "Iterations of the search for targets.", low=1, only=("maximise", "cem"))
+    cem_acting: int = option(
+        4, "Iterations of the search when the policy acts, which costs little.", low=1, only=("maximise", "cem")
+    )
+    cem_start: str = option(
+        "last",
+        "Where the search for targets begins: anywhere in the box, with a share of the tries around the last round's "
+        "best action; or without.",
+        choices=("last", "box"),
+        only=("maximise", "cem"),
     )
     constraint: float = option(
         0.0,
@@ -170,7 +193,8 @@ class Config:
     def table(self) -> dict[str, Any]:
         """As it stands in the TOML file."""
         general = {k: v for k, v in dataclasses.asdict(self.train).items() if v is not None}
-        return general | {self.train.regressor: dataclasses.asdict(self.regressor)}
+        own = {k: v for k, v in dataclasses.asdict(self.regressor).items() if v is not None}
+        return general | {self.train.regressor: own}
 
     def toml(self) -> str:
         return tomli_w.dumps(self.table())
@@ -203,21 +227,27 @@ def resolve(
     *,
     discrete_observations: bool,
     costs: bool = False,
+    continuous: bool | None = None,
     where: str = "settings",
     flags: Mapping[str, Any] | None = None,
 ) -> Config:
     """Settings from a nested mapping such as a TOML file's: top-level options, and one table for each regressor.
 
     `flags` are flat, as typed on the command line, and go before the mapping; `costs` says that some rewards are
-    below 0.
+    below 0, `continuous` that actions are (None: that the settings say so themselves).
     """
     flags = flags or {}
     names = {f.name for f in dataclasses.fields(TrainSettings)}
     general = {k: v for k, v in values.items() if k not in REGRESSORS}
     typed = {k: v for k, v in flags.items() if k in names}
     check(TrainSettings, typed, "command line")  # so that what is wrong there is not said of the file
-    train = build(TrainSettings, general | typed, where)
-    name = train.regressor if train.regressor != "auto" else ("table" if discrete_observations else "mlp")
+    general |= typed
+    if general.get("maximise", "auto") == "auto":
+        general["maximise"] = "cem" if continuous else "enumerate"
+    train = build(TrainSettings, general, where)
+    searched = train.maximise == "cem"
+    table = discrete_observations and not searched
+    name = train.regressor if train.regressor != "auto" else ("table" if table else "mlp")
     for other in REGRESSORS:
         if not isinstance(values.get(other, {}), Mapping):
             raise UserError(f"{where}: {other} must be a table of options, found {values[other]!r}")
@@ -229,20 +259,25 @@ def resolve(
     _check_flags(typed, name)
     check(kind.settings, typed, f"command line: {name}")
     settings = build(kind.settings, {**values.get(name, {}), **typed}, f"{where}: {name}")
-    ensemble = kind.ensemble if train.ensemble is None else train.ensemble
-    target = train.target if train.target != "auto" else _target(ensemble, costs)
+    if continuous is not None and searched != continuous:
+        found = "continuous" if continuous else "Discrete"
+        raise UserError(f"{where}: maximise {train.maximise} has no meaning for the log's {found} actions; give auto")
+    ensemble = (SEARCHED_HEADS if searched else kind.ensemble) if train.ensemble is None else train.ensemble
+    target = train.target if train.target != "auto" else _target(ensemble, costs, searched)
     holdout = kind.holdout if train.holdout is None else train.holdout
     train = dataclasses.replace(train, regressor=name, target=target, ensemble=ensemble, holdout=holdout)
     _check_combination(train, kind, settings, where)
     return Config(train, settings)
 
 
-def _target(ensemble: int, costs: bool) -> str:
+def _target(ensemble: int, costs: bool, searched: bool) -> str:
     """Values begin at 0. With rewards they climb, and what errs upwards drives them to the ceiling, where all states
     look alike; with costs they sink, and what errs downwards drives them to the floor."""
     if ensemble == 1:
         return "max"
-    return "mean" if costs else "min"
+    if costs:
+        return "mean"
+    return "clipped" if searched else "min"
 
 
 def _check_flags(typed: Mapping[str, Any], name: str) -> None:
@@ -253,6 +288,36 @@ def _check_flags(typed: Mapping[str, Any], name: str) -> None:
             raise UserError(f"{flag}: no such option")
         if name not in owners:
             raise UserError(f"{flag} belongs to the regressor {' or '.join(owners)} and has no effect on {name}")
+
+
+def _check_search(train: TrainSettings, kind: Regressor, where: str) -> None:
+    """What has a meaning where actions are continuous, and their best is searched."""
+    from fqi.values import VALUE_RULES, named_rule
+
+    name = train.regressor
+    if not kind.continuous:
+        able = " or ".join(name for name, other in REGRESSORS.items() if other.continuous)
+        raise UserError(
+            f"{where}: the {name} regressor has one output per action, and the log's are continuous; give {able}"
+        )
+    if named_rule(train.target).aim is None:
+        able = ", ".join(name for name, rule in VALUE_RULES.items() if rule.aim)
+        raise UserError(
+            f"{where}: target {train.target} looks at all actions together or at an earlier round's values of them, "
+            f"which continuous ones do not allow; give one of {able}"
+        )
+    if train.average > 1:
+        raise UserError(f"{where}: average needs the values of all actions, and continuous ones have no end; give 1")
+    if train.n_step_rule != "ignore":
+        why = {
+            "cut": "a logged continuous action is never quite the greedy one, so that every trace would be cut at once",
+            "importance": "a greedy policy has no density at a logged continuous action",
+        }[train.n_step_rule]
+        raise UserError(f"{where}: n-step-rule {train.n_step_rule}: {why}; give ignore")
+    if train.constraint:
+        raise UserError(f"{where}: constraint counts how often an action is taken, which continuous ones are once")
+    if train.cem_elites > train.cem_samples:
+        raise UserError(f"{where}: cem-elites {train.cem_elites} are more than the cem-samples {train.cem_samples}")
 
 
 def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, where: str) -> None:
@@ -281,6 +346,13 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
         raise UserError(
             f"{where}: the {train.regressor} regressor is exact, so that several seeds or heads would all be the same; "
             "give seeds 1 and ensemble 1"
+        )
+    if train.maximise == "cem":
+        _check_search(train, kind, where)
+    asks = train.constraint > 0 or train.target == "expectile" or train.propensities == "estimated"
+    if train.stack > 1 and asks and train.regressor != "table":
+        raise UserError(
+            f"{where}: the behaviour is cloned from single frames, and Q is shown {train.stack}; give stack 1"
         )
     if train.workers is not None and not kind.workers:
         raise UserError(f"{where}: workers has no effect on the {train.regressor} regressor")

@@ -19,8 +19,9 @@ from fqi.bounds import earnable
 from fqi.errors import UserError
 from fqi.iteration import Round, fitted_q_iteration
 from fqi.log import Log, fingerprint
+from fqi.maximise import bounded_box
 from fqi.nest import Array, leaf_spaces
-from fqi.qfunctions.contract import QFunction
+from fqi.qfunctions.contract import Fitted, QFunction
 from fqi.returns import prepared
 from fqi.run import Run, build
 from fqi.scan import log_values
@@ -45,7 +46,16 @@ def configure(
     """Resolve settings for this log: nested ones as in a TOML file, and flat ones as on the command line."""
     discrete = all(isinstance(s, gym.spaces.Discrete) for s in leaf_spaces(log.observation_space).values())
     costs = bool((log.rewards < 0).any())
-    return resolve(values or {}, discrete_observations=discrete, costs=costs, where=where, flags=flags)
+    if isinstance(log.action_space, gym.spaces.Box):
+        bounded_box(log.action_space)
+    return resolve(
+        values or {},
+        discrete_observations=discrete,
+        costs=costs,
+        continuous=isinstance(log.action_space, gym.spaces.Box),
+        where=where,
+        flags=flags,
+    )
 
 
 def train(
@@ -61,7 +71,7 @@ def train(
     Run.refuse_existing(out)
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, device=_device(config)))
 
-    def begin(_: QFunction) -> tuple[Run, int]:
+    def begin(_: Fitted) -> tuple[Run, int]:
         return Run.create(out, config, log, log_reference, command or []), 0
 
     return _rounds(log, config, begin, listen)
@@ -79,7 +89,7 @@ def resume(run: Run, log: Log, *, iterations: int | None = None, listen: Listene
             raise UserError(f"--iterations {iterations} is less than the {config.train.iterations} of {run.path}")
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, iterations=iterations))
 
-    def begin(q: QFunction) -> tuple[Run, int]:
+    def begin(q: Fitted) -> tuple[Run, int]:
         with run.held():
             last = run.go_back_to_last_whole_round(q)
             if iterations is not None:
@@ -90,7 +100,7 @@ def resume(run: Run, log: Log, *, iterations: int | None = None, listen: Listene
     return _rounds(log, config, begin, listen)
 
 
-def _rounds(log: Log, config: Config, begin: Callable[[QFunction], tuple[Run, int]], listen: Listener | None) -> Run:
+def _rounds(log: Log, config: Config, begin: Callable[[Fitted], tuple[Run, int]], listen: Listener | None) -> Run:
     """Train to the last round into the run that `begin` gives, with the round after which to go on."""
     members, K = config.train.seeds, config.train.iterations
     rows, returns = prepared(log, config.train)
@@ -126,10 +136,12 @@ def _rounds(log: Log, config: Config, begin: Callable[[QFunction], tuple[Run, in
     return run
 
 
-def _past(run: Run, q: QFunction, last: int, rounds: int, frames: int) -> list[torch.Tensor]:
+def _past(run: Run, q: Fitted, last: int, rounds: int, frames: int) -> list[torch.Tensor]:
     """What Q said of every frame in the rounds before the last one, the newest first, as far as values look back: read
     from the run's own rounds, so that going on is exact."""
-    found = []
+    found: list[torch.Tensor] = []
+    if not isinstance(q, QFunction):  # of continuous actions no values are looked back at
+        return found
     for number in range(last - 1, max(0, last - rounds), -1):
         run.load(q, number)
         found.append(log_values(q, frames))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 
 from fqi.errors import UserError
 from fqi.imports import trusted
+from fqi.maximise import Aim, Score
 from fqi.settings import Config
 from fqi.targets import masked_choice, masked_max, worth
 
@@ -32,6 +34,9 @@ class ValueRule:
     """V of a frame."""
 
     of: Callable[[Look], torch.Tensor]  # -> [M, H, B]
+    aim: Callable[[Look], torch.Tensor] | None = None
+    # -> [M, C, B, S] what is climbed where actions are continuous: by each head (C = H) or by all as one (C = 1); the
+    # rule is then given the values of the best actions found. None: it has no meaning there.
     heads: int = 1  # heads of a member below which it is nothing but the maximum
     rounds: int = 1  # newest rounds that it looks at
     asks_chances: bool = False  # whether it must be told what the behaviour does
@@ -44,13 +49,13 @@ def maximum(look: Look) -> torch.Tensor:
 
 def mean(look: Look) -> torch.Tensor:
     """The maximum of the mean over a member's heads."""
-    return _shared(look.values.mean(1, keepdim=True), look)
+    return _shared(together(look), look)
 
 
 def minimum(look: Look) -> torch.Tensor:
     """The maximum of the minimum over a member's heads (Maxmin of Lan et al. 2020 over all of them): no action is worth
     more than its most doubtful head says."""
-    return _shared(look.values.amin(1, keepdim=True), look)
+    return _shared(doubtful(look), look)
 
 
 def clipped(look: Look) -> torch.Tensor:
@@ -73,8 +78,7 @@ def double_previous(look: Look) -> torch.Tensor:
 
 def mixture(look: Look) -> torch.Tensor:
     """The maximum of a random convex mixture of a member's heads, drawn anew for each round."""
-    shares = look.shares.to(look.values)[:, :, None, None]
-    return _shared((look.values * shares).sum(1, keepdim=True), look)
+    return _shared(mixed(look), look)
 
 
 def softmax(look: Look) -> torch.Tensor:
@@ -114,19 +118,42 @@ def expectile(look: Look) -> torch.Tensor:
     return torch.where(chances.sum(-1) > 0, best, torch.zeros_like(best))
 
 
+# What is climbed where actions are continuous
+
+
+def each(look: Look) -> torch.Tensor:
+    """Every head looks for the best action by itself."""
+    return look.values
+
+
+def together(look: Look) -> torch.Tensor:
+    """The heads of a member look for the action that is best by their mean."""
+    return look.values.mean(1, keepdim=True)
+
+
+def doubtful(look: Look) -> torch.Tensor:
+    """They look for the one that is best by their minimum."""
+    return look.values.amin(1, keepdim=True)
+
+
+def mixed(look: Look) -> torch.Tensor:
+    """They look for the one that is best by their random mixture."""
+    return (look.values * look.shares.to(look.values)[:, :, None, None]).sum(1, keepdim=True)
+
+
 def _shared(values: torch.Tensor, look: Look) -> torch.Tensor:
     """The maximum of values [M, 1, B, A] that all heads of a member share."""
     return masked_max(values, look.allowed).expand(look.values.shape[:-1])
 
 
 VALUE_RULES: dict[str, ValueRule] = {
-    "max": ValueRule(maximum),
-    "mean": ValueRule(mean, heads=2),
-    "min": ValueRule(minimum, heads=2),
-    "clipped": ValueRule(clipped, heads=2),
-    "double": ValueRule(double, heads=2),
+    "max": ValueRule(maximum, each),
+    "mean": ValueRule(mean, together, heads=2),
+    "min": ValueRule(minimum, doubtful, heads=2),
+    "clipped": ValueRule(clipped, each, heads=2),
+    "double": ValueRule(double, each, heads=2),
     "double-previous": ValueRule(double_previous, rounds=2),
-    "mixture": ValueRule(mixture, heads=2),
+    "mixture": ValueRule(mixture, mixed, heads=2),
     "softmax": ValueRule(softmax),
     "mellowmax": ValueRule(mellowmax),
     "expectile": ValueRule(expectile, asks_chances=True),
@@ -177,6 +204,25 @@ class Value:
         """R, the newest rounds that are looked at."""
         return max(self.average, self.rule.rounds)
 
+    def of_members(self, members: slice) -> Value:
+        """The same for some members alone."""
+        return dataclasses.replace(self, seeds=self.seeds[members])
+
+    def choosers(self, heads: int) -> int:
+        """C, how many of a member's heads look for a best action of their own where actions are continuous."""
+        return heads if self.rule.aim is each else 1
+
+    def aim(self, number: int) -> Aim:
+        """What a search for the best action climbs, of values [M, H, B, S] of this round."""
+        rule = self.rule.aim
+        if rule is None:
+            raise ValueError("this rule has no meaning for continuous actions")
+
+        def climbed(values: torch.Tensor) -> torch.Tensor:
+            return rule(Look(values, values, None, self._shares(number, values.shape[1]), self.temperature))
+
+        return climbed
+
     def __call__(
         self,
         recent: Sequence[torch.Tensor],
@@ -197,3 +243,9 @@ class Value:
         """[M, H] a pure function of the member's seed and the round, so that nothing has to be kept."""
         drawn = np.stack([np.random.default_rng((seed, 2, number)).random(heads) for seed in self.seeds])
         return torch.from_numpy(drawn / drawn.sum(1, keepdims=True))
+
+
+def worth_of_best(best: torch.Tensor, score: Score, value: Value, number: int) -> torch.Tensor:
+    """[P, B] what a value rule makes of the best actions [M, C, B, K] that were found."""
+    found = score(best.transpose(1, 2).unsqueeze(1)).flatten(0, 1)  # [P, B, C]
+    return value([found], None, number)

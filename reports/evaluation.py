@@ -11,9 +11,10 @@ import torch
 from fqi.behaviour import Blocks, Component, Mixture
 from fqi.environments.make import make_slots
 from fqi.errors import UserError
+from fqi.maximise import search, unmoved
 from fqi.nest import Array, Nest, rows, take
-from fqi.policies import Greedy
-from fqi.qfunctions.contract import QFunction
+from fqi.policies import greedy
+from fqi.qfunctions.contract import ContinuousQ, Fitted, QFunction
 from fqi.recent import first_shown
 from fqi.rollout import play
 from fqi.run import Run
@@ -21,7 +22,7 @@ from fqi.scan import both
 from fqi.slots import Slots
 from fqi.spaces import alike
 from fqi.threads import one_thread
-from fqi.values import Value
+from fqi.values import Value, worth_of_best
 
 SPREAD = 10  # rounds evaluated unless told otherwise
 
@@ -77,13 +78,11 @@ def evaluate(
     return found
 
 
-def _one_round(
-    run: Run, q: QFunction, slots: Slots, seeds: Array, number: int, limit: int | None
-) -> list[dict[str, Any]]:
+def _one_round(run: Run, q: Fitted, slots: Slots, seeds: Array, number: int, limit: int | None) -> list[dict[str, Any]]:
     """Every member's episodes at one round, side by side."""
     config, episodes = run.config, len(seeds)
     members = config.train.seeds
-    policies = [Greedy(q, slice(m * config.heads, (m + 1) * config.heads)) for m in range(members)]
+    policies = [greedy(q, slice(m * config.heads, (m + 1) * config.heads)) for m in range(members)]
     actor = Blocks([Mixture([Component(f"member {m}", p)], slots.action_space) for m, p in enumerate(policies)])
     played = play(slots, actor, np.tile(seeds, members), limit, config.train.gamma)
     own = slice(0, episodes)
@@ -108,11 +107,14 @@ def _one_round(
     ]
 
 
-def predictions(run: Run, q: QFunction, frames: Nest, number: int, legal: Array | None = None) -> Array:
+def predictions(run: Run, q: Fitted, frames: Nest, number: int, legal: Array | None = None) -> Array:
     """[M, B] value that each member's own value rule gives to these first frames of episodes at a round: the mean over
     its heads. `legal` [B, A] says which actions may be played there. `q` is left at the oldest round that the rule
     looks back at."""
     value, recent, shown = Value.of(run.config), list[torch.Tensor](), first_shown(frames, q.stack)
+    if isinstance(q, ContinuousQ):
+        return searched_predictions(run, q, shown, number)
+    assert isinstance(q, QFunction)
     for earlier in range(number, max(0, number - value.rounds), -1):
         run.load(q, earlier)
         recent.append(q.values(shown))
@@ -121,6 +123,19 @@ def predictions(run: Run, q: QFunction, frames: Nest, number: int, legal: Array 
     found = value(recent, both(q.support(shown), may), number, chances)  # [P, B]
     means: Array = found.double().reshape(len(value.seeds), -1, rows(frames)).mean(1).cpu().numpy()
     return means
+
+
+def searched_predictions(run: Run, q: ContinuousQ, frames: Nest, number: int) -> Array:
+    """[M, B] as `predictions`, the best actions being searched for."""
+    value, heads = Value.of(run.config), run.config.heads
+    run.load(q, number)
+    found = []
+    for m in range(value.members):
+        score, own = q.score(frames, slice(m * heads, (m + 1) * heads)), value.of_members(slice(m, m + 1))
+        shift = unmoved(q.cem, rows(frames), int(np.prod(q.box.shape))).to(q.like())
+        best = search(score, own.aim(number), q.cem, shift)
+        found.append(worth_of_best(best, score, own, number).double().mean(0).cpu().numpy())
+    return np.stack(found)
 
 
 def _check_spaces(run: Run, slots: Any, environment: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import torch
@@ -12,6 +12,10 @@ import torch
 from fqi.errors import UserError
 from fqi.nest import Nest
 from fqi.transitions import Transitions
+
+if TYPE_CHECKING:
+    from fqi.maximise import Cem, Score
+    from fqi.values import Value
 
 
 @dataclass(frozen=True)
@@ -32,22 +36,47 @@ class Weights:
         return found / found.mean()
 
 
-class QFunction(ABC):
-    """P heads: independently drawn Q-functions of one architecture, trained and asked together."""
+class Fitted(ABC):
+    """P heads: independently drawn Q-functions of one architecture, trained together. What is asked of them depends on
+    the actions: see `QFunction` and `ContinuousQ`."""
 
     heads: int  # P
-    actions: int  # A
     stack: int = 1  # S: frames that it is shown at once, [B, S, ...]; 1: [B, ...]
 
     @abstractmethod
     def bind(self, rows: Transitions, training: torch.Tensor) -> None:
-        """Take the table once: encode its frames, keep what `fit` and `log_values` need. `training` [B] bool says which
-        rows are regressed on; the others are held out."""
+        """Take the table once: encode its frames, keep what is needed to fit and to value them. `training` [B] bool
+        says which rows are regressed on; the others are held out."""
 
     @abstractmethod
     def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
         """Regress Q(frame, action) of the training rows on targets [P, B], all rows alike or by their weights; returns
         what there is to say of the fit, by name a number for each head."""
+
+    @abstractmethod
+    def checkpoint(self) -> dict[str, torch.Tensor]:
+        """All that `values` needs: what a round's file holds."""
+
+    @abstractmethod
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take a checkpoint back; tensors of a wrong name, shape or range are refused."""
+
+    def resume_state(self) -> dict[str, torch.Tensor]:
+        """What the next round needs beside the checkpoint: optimiser and generator state."""
+        return {}
+
+    def restore_resume_state(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take `resume_state` back."""
+        expect_tensors(tensors, {})
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+        """Let go of worker processes, if there are any."""
+
+
+class QFunction(Fitted):
+    """Q-functions of Discrete actions: a frame is asked for the values of all of them."""
+
+    actions: int  # A
 
     @abstractmethod
     def log_values(self, start: int, stop: int) -> torch.Tensor:
@@ -73,24 +102,35 @@ class QFunction(ABC):
         """[B, A] as `log_chances`, for any frames."""
         return None
 
-    @abstractmethod
-    def checkpoint(self) -> dict[str, torch.Tensor]:
-        """All that `values` needs: what a round's file holds."""
+
+class ContinuousQ(Fitted):
+    """Q-functions of a frame and an action out of a box, which is kept as [-1, 1] in each dimension."""
+
+    box: gym.spaces.Box
+    cem: Cem  # how the best action is searched
 
     @abstractmethod
-    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take a checkpoint back; tensors of a wrong name, shape or range are refused."""
+    def like(self) -> torch.Tensor:
+        """An empty tensor on the device and in the precision of the values."""
 
-    def resume_state(self) -> dict[str, torch.Tensor]:
-        """What the next round needs beside the checkpoint: optimiser and generator state."""
-        return {}
+    @abstractmethod
+    def logged(self) -> torch.Tensor:
+        """[P, B] Q(frame, action) of every row of the bound log."""
 
-    def restore_resume_state(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take `resume_state` back."""
-        expect_tensors(tensors, {})
+    @abstractmethod
+    def log_search(self, value: Value, number: int) -> torch.Tensor:
+        """[P, F] V of every frame of the bound log that a row bootstraps from, elsewhere 0; `number` is the round."""
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
-        """Let go of worker processes, if there are any."""
+    @abstractmethod
+    def score(self, frames: Nest, heads: slice = slice(None)) -> Score:
+        """What some heads, taken for one member, make of actions in these frames."""
+
+
+def enumerating(q: Fitted) -> QFunction:
+    """The function, if it values all actions."""
+    if not isinstance(q, QFunction):
+        raise UserError("this looks at the values of all actions, and continuous ones have no end")
+    return q
 
 
 def discrete_actions(space: gym.Space[Any], name: str) -> int:

@@ -13,7 +13,7 @@ from fqi.errors import UserError
 from fqi.nest import Nest
 from fqi.networks.alignment import ALIGN
 from fqi.networks.contract import Architecture
-from fqi.qfunctions.contract import QFunction, Weights, expect_tensors
+from fqi.qfunctions.contract import Fitted, QFunction, Weights, expect_tensors
 from fqi.qfunctions.heads import Heads, Rows, State, norms
 from fqi.qfunctions.inputs import Encoder
 from fqi.qfunctions.settings import Regression
@@ -23,7 +23,7 @@ from fqi.transitions import Transitions
 STACK = 20_000  # parameters of a head up to which heads train faster stacked than one after the other, on a CPU
 
 
-class NetworkQ(QFunction):
+class Networks(Fitted):
     """P heads of one architecture. On a CPU they are shared out among worker processes of one thread each; the bits are
     the same."""
 
@@ -54,35 +54,10 @@ class NetworkQ(QFunction):
         shares = [slice(a, b) for a, b in pairwise(edges)]
         return [[s] if stack else [slice(h, h + 1) for h in range(s.start, s.stop)] for s in shares]
 
-    def bind(self, rows: Transitions, training: torch.Tensor) -> None:
-        if self.all.settings.conservative and rows.log.action_mask is not None:
-            raise UserError(
-                "conservative presses all actions down that the log does not take, also those that its masks forbid, "
-                "of which it has no say; give conservative 0 for this log"
-            )
-
-        def tensor(index: Any) -> torch.Tensor:
-            return torch.as_tensor(index).to(self.device, torch.int64)
-
-        self.rows = Rows(
-            inputs=self.encoder.bound(rows, training),
-            frame=tensor(rows.frame),
-            action=tensor(rows.action),
-            training=tensor(training.nonzero()[:, 0]),
-            held=tensor((~training).nonzero()[:, 0]),
-        )
-        self.crew.bind(self.rows, self.actions)
-
     def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
         updates = self.crew.fit(targets, weights)
         weight = norms(self.state.flat).tolist()
         return {"updates": updates, "weight_norm": weight, "gradient_norm": self.state.slope.tolist()}
-
-    def log_values(self, start: int, stop: int) -> torch.Tensor:
-        return self.crew.values(start, stop)
-
-    def values(self, frames: Nest, heads: slice = slice(None)) -> torch.Tensor:
-        return self.all.part(heads).values(self.encoder(frames), self.encoder.piece)
 
     def checkpoint(self) -> dict[str, torch.Tensor]:
         state = self.state
@@ -110,3 +85,32 @@ class NetworkQ(QFunction):
 
     def close(self) -> None:
         self.crew.close()
+
+
+class NetworkQ(Networks, QFunction):
+    """Networks with one output per action."""
+
+    def bind(self, rows: Transitions, training: torch.Tensor) -> None:
+        if self.all.settings.conservative and rows.log.action_mask is not None:
+            raise UserError(
+                "conservative presses all actions down that the log does not take, also those that its masks forbid, "
+                "of which it has no say; give conservative 0 for this log"
+            )
+
+        def tensor(index: Any) -> torch.Tensor:
+            return torch.as_tensor(index).to(self.device, torch.int64)
+
+        self.rows = Rows(
+            inputs=self.encoder.bound(rows, training),
+            frame=tensor(rows.frame),
+            action=tensor(rows.action),
+            training=tensor(training.nonzero()[:, 0]),
+            held=tensor((~training).nonzero()[:, 0]),
+        )
+        self.crew.bind(self.rows, self.actions)
+
+    def log_values(self, start: int, stop: int) -> torch.Tensor:
+        return self.crew.values(start, stop)
+
+    def values(self, frames: Nest, heads: slice = slice(None)) -> torch.Tensor:
+        return self.all.part(heads).values(self.encoder(frames), self.encoder.piece)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from fqi.networks.alignment import ALIGN
 from fqi.networks.contract import Architecture
 from fqi.qfunctions.contract import Weights
 from fqi.qfunctions.heads import Heads, Rows, State
+from fqi.qfunctions.pairs import LogSearch
 from fqi.qfunctions.settings import Regression
 
 WINDOW = 65536  # frames that the workers value at once
@@ -38,8 +39,9 @@ class Crew:
         self.pipes: list[Connection] = []
         self.processes: list[Any] = []
 
-    def bind(self, rows: Rows, actions: int) -> None:
-        """Give every worker the rows; they are in shared memory where there are several."""
+    def bind(self, rows: Rows, actions: int, search: LogSearch | None = None) -> None:
+        """Give every worker the rows, and what is searched; they are in shared memory where there are several."""
+        self.search = search
         P, B, F = len(self.state.flat), len(rows.frame), len(rows.inputs)
         self.targets = torch.zeros(P, B, device=rows.frame.device)
         if not self.apart:
@@ -47,14 +49,16 @@ class Crew:
             return
         self.close()
         self.outputs = torch.zeros(P, min(F, WINDOW), actions)
-        shared = (*rows.tensors(), self.targets, self.outputs)
+        shared = (*rows.tensors(), self.targets, self.outputs, *(search.tensors() if search else ()))
         _refuse_lack_of_shared_memory(sum(t.nbytes for t in shared), len(self.shares))
         for tensor in shared:
             tensor.share_memory_()  # type: ignore[no-untyped-call]
         context = torch.multiprocessing.get_context("spawn")
         for heads in self.shares:
             pipe, other = context.Pipe()
-            arguments = (other, self.settings, self.architecture, self.state, heads, rows, self.targets, self.outputs)
+            arguments = (
+                other, self.settings, self.architecture, self.state, heads, rows, self.targets, self.outputs, search
+            )  # fmt: skip
             process = context.Process(target=_work, args=arguments, daemon=True)
             self.pipes.append(pipe)
             with _plain_start():
@@ -82,9 +86,20 @@ class Crew:
             found.append(self.outputs[:, : last - first].clone())
         return torch.cat(found, 1) if len(found) > 1 else found[0]
 
+    def together(self, *arguments: Any) -> None:
+        """Do the search with these arguments: here, or each worker a part of it."""
+        assert self.search is not None
+        if not self.apart:
+            self.search.work(0, 1, *arguments)
+            return
+        self._each([("search", part, len(self.pipes), *arguments) for part in range(len(self.pipes))])
+
     def _all(self, *command: Any) -> list[int]:
+        return self._each([command] * len(self.pipes))
+
+    def _each(self, commands: Sequence[Any]) -> list[int]:
         try:
-            for pipe in self.pipes:
+            for pipe, command in zip(self.pipes, commands, strict=True):
                 pipe.send(command)
             answers = [self._answer(pipe) for pipe in self.pipes]
         except (EOFError, OSError):
@@ -158,6 +173,7 @@ def _work(
     rows: Rows,
     targets: torch.Tensor,
     outputs: torch.Tensor,
+    search: LogSearch | None,
 ) -> None:
     """A worker process: does as it is told until the pipe is closed or its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and closes the pipe
@@ -174,6 +190,8 @@ def _work(
             if command == "fit":
                 (sent,) = arguments
                 answer = share.fit(sent and Weights(**{k: torch.from_numpy(v) for k, v in sent.items()}))
+            elif command == "search" and search is not None:
+                search.work(*arguments)
             else:
                 start, stop = arguments
                 outputs[groups[0].start : groups[-1].stop, : stop - start] = share.values(start, stop)

@@ -17,7 +17,7 @@ from fqi.bounds import earnable
 from fqi.log import Log
 from fqi.nest import Array, Nest
 from fqi.policies import Greedy
-from fqi.qfunctions.contract import QFunction
+from fqi.qfunctions.contract import QFunction, enumerating
 from fqi.reports.accuracy.sample import Neighbours, drawn_steps, frames_at
 from fqi.reports.evaluation import predictions
 from fqi.run import Run
@@ -29,7 +29,7 @@ SLACK = 1e-3  # share of the size of the bounds by which values may lie beyond t
 
 def measure_audit(run: Run, log: Log, number: int, near: Neighbours, *, frames: int, seed: int) -> list[dict[str, Any]]:
     """A row for each member, over frames drawn from the log."""
-    config, q = run.config, run.build()
+    config, q = run.config, enumerating(run.build())
     gamma, members, heads = config.train.gamma, config.train.seeds, config.heads
     steps = drawn_steps(log, frames, seed)
     seen = frames_at(log, steps)

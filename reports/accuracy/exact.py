@@ -26,6 +26,7 @@ from fqi.environments.models import Model
 from fqi.log import Log
 from fqi.nest import Array
 from fqi.policies import Greedy
+from fqi.qfunctions.contract import enumerating
 from fqi.reports.evaluation import predictions
 from fqi.run import Run
 
@@ -86,7 +87,7 @@ def measure_exact(
     gamma, frequencies = run.config.train.gamma, Frequencies.of(log, model)
     horizon = environment.get("max_episode_steps")
     optimum = model.optimum(gamma, horizon)
-    q, states = run.build(), np.arange(len(model.reward))
+    q, states = enumerating(run.build()), np.arange(len(model.reward))
     steps = backed_up(model, frequencies, gamma)
     done, exact = 0, None
     legal = None if model.legal.all() else model.legal

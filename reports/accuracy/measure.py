@@ -40,6 +40,10 @@ def measure(
     """Measure these rounds and keep the rows in the run; returns what was measured, by the names of their files."""
     if fingerprint(log) != run.record["log"]["fingerprint"]:
         raise UserError(f"{run.path}: the log has changed since training began: its content has another fingerprint")
+    if run.config.train.maximise == "cem":  # all that follows compares the values of all actions
+        if wanted.fitted:
+            raise UserError("fitted Q-evaluation looks at the values of all actions, and continuous ones have no end")
+        return []
     environment = environment or run.record["environment"]
     near, done = Neighbours(log), []
     say = listen or (lambda _: None)

@@ -10,6 +10,7 @@ from fqi.estimates import Choices, fitted_q_evaluation
 from fqi.log import Log
 from fqi.nest import Array, take
 from fqi.policies import Greedy
+from fqi.qfunctions.contract import enumerating
 from fqi.reports.evaluation import predictions
 from fqi.run import Run
 from fqi.training import training_rows
@@ -26,7 +27,7 @@ def measure_policy_values(run: Run, log: Log, number: int) -> list[dict[str, Any
 
     Fitted by as many rounds as the run had, so that both are returns of equally many steps.
     """
-    config, q = run.config, run.build()
+    config, q = run.config, enumerating(run.build())
     held = held_out_episodes(run, log)
     episodes = held if len(held) else np.arange(log.episodes)
     members, heads = config.train.seeds, config.heads

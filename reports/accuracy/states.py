@@ -13,6 +13,7 @@ from fqi.environments.placing import PlacedSlots, certain, placer
 from fqi.log import Log
 from fqi.nest import Nest, leaves, unflatten
 from fqi.policies import Greedy
+from fqi.qfunctions.contract import enumerating
 from fqi.reports.accuracy.sample import Neighbours, drawn_steps, frames_at
 from fqi.reports.evaluation import predictions
 from fqi.rollout import play
@@ -38,7 +39,7 @@ def measure_states(
     The realised value of a state is the mean of its rollouts, `error` the standard error of that mean: 0 where nothing
     is left to chance and one rollout is exact.
     """
-    config, q = run.config, run.build()
+    config, q = run.config, enumerating(run.build())
     steps = drawn_steps(log, states, seed)
     frames, members = frames_at(log, steps), config.train.seeds
     probe = make_slots(environment, 1)

@@ -307,12 +307,15 @@ _KINDS: dict[str, Callable[[Bout], dict[str, Any]]] = {
 def fitted_config(base: Mapping[str, Any], given: Mapping[str, Any], arena: Arena) -> Config | None:
     """The settings of fitted Q-iteration on this task; None where it cannot be trained there.
 
-    A learner that names another regressor than the base keeps of it only what does not depend on the regressor.
+    A learner that names another regressor than the base, or acts in another kind of actions, keeps of it only what does
+    not depend on that.
     """
     if arena.log is None:
         return None
     base = dict(base)
-    if given.get("regressor", base.get("regressor")) != base.get("regressor"):
+    other = given.get("regressor", base.get("regressor")) != base.get("regressor")
+    kind = "cem" if isinstance(arena.log.action_space, gym.spaces.Box) else "enumerate"
+    if other or base.get("maximise", kind) != kind:
         base = {name: base[name] for name in ("iterations", "gamma", "n_step", "bound", "device") if name in base}
     seeds = {"seed": arena.seeds[0], "seeds": len(arena.seeds)}
     return configure(arena.log, base, "comparison", flags=dict(given) | seeds)

@@ -50,6 +50,7 @@ GIVEN = {
     "batch": ([8], {}),
     "updates": ([5], {}),
     "depth": ([2], {}),
+    "dense": ([9], {}),
     "trees": ([3], {}),
     "huber": ([0.1], {"loss": "huber"}),
     "clip": ([0.05], {}),
@@ -66,6 +67,7 @@ Flags = dict[str, Any]
 APART = {"device", "workers", "jobs", "iterations", "seed", "seeds", "regressor", "bound", "patience", "checks"}
 SMALL = {
     "mlp": {"width": 8, "depth": 1, "updates": 3, "batch": 16, "ensemble": 2, "holdout": 0.0, "lr": 0.01},
+    "cnn": {"updates": 3, "batch": 16, "ensemble": 2, "holdout": 0.0},
     "trees": {"trees": 2, "ensemble": 2, "jobs": 1},
     "linear": {"features": "radial:4:1", "ensemble": 2},
     "table": {},

@@ -116,6 +116,41 @@ def test_what_is_wrong_is_named(values, flags, message):
     assert "\n" not in str(found.value)
 
 
+SEARCHED = {"maximise": "cem"}
+
+
+def test_continuous_actions_are_searched():
+    config = resolve({}, discrete_observations=False, continuous=True)
+    assert (config.train.maximise, config.train.regressor, config.heads) == ("cem", "mlp", 2)
+    assert (config.train.cem_samples, config.train.cem_elites, config.train.cem_iterations) == (64, 6, 2)
+    assert config.train.target == "clipped"
+    assert resolve({}, discrete_observations=False, costs=True, continuous=True).train.target == "mean"
+    # Discrete frames are columns then: a table holds no continuous action.
+    assert resolve({}, discrete_observations=True, continuous=True).train.regressor == "mlp"
+    assert resolve({}, discrete_observations=False, continuous=False).train.maximise == "enumerate"
+    assert resolve({"ensemble": 3}, discrete_observations=False, continuous=True).heads == 3
+
+
+@pytest.mark.parametrize(("values", "continuous", "message"), [
+    ({"cem_samples": 32}, False, "cem-samples has an effect only with maximise cem, found 'enumerate'"),
+    ({"cem_start": "box"}, False, "cem-start has an effect only with maximise cem"),
+    (SEARCHED, False, "maximise cem has no meaning for the log's Discrete actions; give auto"),
+    ({"maximise": "enumerate"}, True, "maximise enumerate has no meaning for the log's continuous actions"),
+    ({"regressor": "trees"}, True, "the trees regressor has one output per action, and the log's are continuous; give"),
+    ({"target": "softmax"}, True, "target softmax .* give one of max, mean, min, clipped, double, mixture"),
+    ({"target": "double-previous"}, True, "target double-previous .* at an earlier round's values"),
+    ({"average": 2}, True, "average needs the values of all actions"),
+    ({"n_step": 3, "n_step_rule": "cut"}, True, "n-step-rule cut: a logged continuous action is never quite"),
+    ({"n_step": 3, "n_step_rule": "importance"}, True, "n-step-rule importance: a greedy policy has no density"),
+    ({"constraint": 0.3}, True, "constraint counts how often an action is taken"),
+    ({"cem_elites": 65}, True, "cem-elites 65 are more than the cem-samples 64"),
+    ({"cem_samples": 1}, True, "cem-samples must be at least 2"),
+])  # fmt: skip
+def test_what_has_no_meaning_for_these_actions_is_refused(values, continuous, message):
+    with pytest.raises(UserError, match=message):
+        resolve(values, discrete_observations=False, continuous=continuous)
+
+
 def values_of(kind):
     """Right values for some of the fields of these settings."""
     of_field = {}
