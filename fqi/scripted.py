@@ -15,8 +15,10 @@ import numpy as np
 
 from fqi.environments import grasp, nfq_pole
 from fqi.environments.atari import pong
+from fqi.environments.bicycle import riding
 from fqi.environments.corridor import right_actions
 from fqi.environments.grasp_expert import grasping
+from fqi.environments.reacher import reaching
 from fqi.errors import UserError
 from fqi.nest import Array
 
@@ -202,6 +204,22 @@ EXPERTS = {
             (84, 84),
             gym.spaces.Discrete(6),
             pong,
+        ),
+        Expert(
+            "bicycle",
+            ("fqi/Bicycle-v0",),
+            "steers and leans by linear laws: never falls",
+            (4,),
+            gym.spaces.Discrete(9),
+            riding,
+        ),
+        Expert(
+            "reacher",
+            ("fqi/Reacher-v0",),
+            "solves for the joint angles that reach the target: in 19 steps on average",
+            (10,),
+            gym.spaces.Discrete(8),
+            reaching,
         ),
         Expert(
             "grasp",

@@ -36,14 +36,14 @@ _FEW = 24  # below this many cars, Python numbers are faster than arrays
 Number = TypeVar("Number", float, Array)
 
 
-def advance(states: Array, actions: Array) -> Array:
+def advance(states: Array, actions: Array, steps: int = _EULER_STEPS) -> Array:
     """The states [B, 2] after one control step with these actions [B]; the same bits whatever B is."""
     forces = FORCES[actions]  # [B]
     if len(states) >= _FEW:
-        positions, speeds = _drive(states[:, 0], states[:, 1], forces, np.minimum, np.sqrt)
+        positions, speeds = _drive(states[:, 0], states[:, 1], forces, steps, np.minimum, np.sqrt)
         return np.stack((positions, speeds), axis=1)
     rows = zip(states.tolist(), forces.tolist(), strict=True)
-    driven = [_drive(position, speed, force, min, math.sqrt) for (position, speed), force in rows]
+    driven = [_drive(position, speed, force, steps, min, math.sqrt) for (position, speed), force in rows]
     return np.array(driven).reshape(-1, 2)
 
 
@@ -51,6 +51,7 @@ def _drive(
     position: Number,
     speed: Number,
     force: Number,
+    steps: int,
     minimum: Callable[[Number, float], Number],
     root: Callable[[Number], Number],
 ) -> tuple[Number, Number]:
@@ -59,7 +60,7 @@ def _drive(
     Only operations that IEEE 754 rounds correctly (no powers, no sines), hence the same bits everywhere.
     The hill is p² + p left of 0 and p / sqrt(1 + 5p²) right of it.
     """
-    for _ in range(_EULER_STEPS):
+    for _ in range(steps):
         left = minimum(position, 0.0)
         right = position - left
         widening = 1.0 + 5.0 * (right * right)

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 
+from fqi.environments.bicycle import bicycle_slots
 from fqi.environments.car_on_the_hill import CarOnTheHillSlots
 from fqi.environments.cartpole import CartPoleSlots
 from fqi.environments.cartpole_pixels import Setting as PixelSetting
@@ -26,6 +27,9 @@ from fqi.environments.corridor import checked, corridor_slots
 from fqi.environments.discrete import DiscreteActions, DiscreteActionsSlots
 from fqi.environments.grasp import Setting as GraspSetting
 from fqi.environments.grasp import grasp_slots
+from fqi.environments.left_right import left_right_slots
+from fqi.environments.nfq_control import mountain_car_slots as nfq_mountain_car_slots
+from fqi.environments.nfq_control import regulator_slots
 from fqi.environments.nfq_pole import nfq_pole_slots
 from fqi.environments.single import SingleSlots
 from fqi.errors import UserError
@@ -63,6 +67,10 @@ _VECTORISED: dict[str, tuple[Callable[..., Slots], frozenset[str]]] = {
     "fqi/CartPolePixels-v0": (cartpole_pixels_slots, frozenset(PixelSetting.__dataclass_fields__)),
     "fqi/Corridor-v0": (corridor_slots, frozenset({"length", "contexts"})),
     "fqi/Grasp-v0": (grasp_slots, frozenset(GraspSetting.__dataclass_fields__)),
+    "fqi/Bicycle-v0": (bicycle_slots, frozenset({"noise"})),
+    "fqi/LeftRight-v0": (left_right_slots, frozenset({"start"})),
+    "fqi/NfqMountainCar-v0": (nfq_mountain_car_slots, frozenset()),
+    "fqi/NfqRegulator-v0": (regulator_slots, frozenset({"spread"})),
     "fqi/NfqPole-v0": (nfq_pole_slots, frozenset({"noise"})),
     _DISCRETE: (_discrete_slots, _DISCRETE_KWARGS),
     "fqi/Pendulum-v0": (_discrete_slots, _DISCRETE_KWARGS),
