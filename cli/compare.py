@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fqi.cli.shared import Json, progress, remember, show
+from fqi.cli.shared import Json, progress, remember, show, trust_options
 from fqi.errors import Interrupted, UserError
 
 
@@ -103,6 +103,8 @@ def compare(
         if choice.typed() or out:
             raise UserError("--resume goes on with the comparison's own learners and tasks; give nothing beside it")
         comparison = Comparison.open(resume)
+        for learner in comparison.record["learners"] if trust else ():
+            trust_options(learner["given"])
     remember(COMPARISONS, comparison.path)
     again = shlex.join(["fqi", "compare", "--resume", str(comparison.path)])
     cells = comparison.grid()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fqi.cli.shared import LOGS, RUNS, counted, newest, progress, say, trust_code, unused
+from fqi.cli.shared import LOGS, RUNS, counted, newest, progress, say, trust_code, trust_options, unused
 from fqi.errors import UserError
 from fqi.log import Log
 from fqi.reports.comparison.arena import PERSON, Arena
@@ -69,6 +69,8 @@ def begin(choice: Choice, out: Path | None, json: bool) -> Comparison:
     suite = _suite(choice, run)
     options = suite.options
     taking_part = _taking_part(choice.learners or options.get("learners") or BARE)
+    for one in taking_part:
+        trust_options(one.given)
     seeds = choice.seeds or options.get("seeds") or max(SEEDS, run.config.train.seeds if run else 0)
     episodes = choice.episodes or options.get("episodes", EPISODES)
     seed = choice.seed if choice.seed is not None else options.get("seed", 0)

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,11 +37,17 @@ Progress = Callable[[float, str], None]
 
 def trust_code(config: Any) -> bool:
     """Let what the settings name as `py:…` be imported: the user typed it, or said --trust. False: there is none."""
+    trust_options(config.code)
+    return bool(config.code)
+
+
+def trust_options(options: Mapping[str, Any]) -> None:
+    """The same for options by name, of which only some may name code."""
     from fqi.imports import trust
 
-    for name, reference in config.code.items():
-        trust(reference, name)
-    return bool(config.code)
+    for name, value in options.items():
+        if isinstance(value, str) and value.startswith("py:"):
+            trust(value, name)
 
 
 def env_kwargs(given: list[str] | None) -> dict[str, Any] | None:

@@ -21,6 +21,13 @@ TARGETS = ("max", "mean", "min", "clipped", "double", "double-previous", "mixtur
 SEARCHED_HEADS = 2  # of each member where actions are continuous and every value costs a search
 
 
+INSTEAD = {
+    "conservative": ", whose fit follows no gradient that a penalty could change; constraint holds every regressor to "
+    "what the behaviour does",
+}
+"""Why regressors do without an option, and what does the same for all of them."""
+
+
 @dataclass(frozen=True)
 class TrainSettings:
     """What holds for every regressor."""
@@ -287,7 +294,10 @@ def _check_flags(typed: Mapping[str, Any], name: str) -> None:
         if not owners:
             raise UserError(f"{flag}: no such option")
         if name not in owners:
-            raise UserError(f"{flag} belongs to the regressor {' or '.join(owners)} and has no effect on {name}")
+            raise UserError(
+                f"{flag} belongs to the regressor {' or '.join(owners)} and has no effect on {name}"
+                + INSTEAD.get(field, "")
+            )
 
 
 def _check_search(train: TrainSettings, kind: Regressor, where: str) -> None:

@@ -96,6 +96,7 @@ def test_a_flag_may_choose_another_regressor_than_the_file():
     ({"regressor": "trees", "mlp": {"batch": 3}}, {}, "batch belongs to the mlp regressor and has no effect on trees"),
     ({"general": {"gamma": 1}}, {}, "unknown option 'general'"),
     ({}, {"width": 0}, "command line: mlp: width must be at least 1"),
+    ({"regressor": "linear"}, {"conservative": 1.0}, "mlp and has no effect on linear, .* constraint holds every"),
     ({}, {"ridge": 0.1}, "--ridge belongs to the regressor linear and has no effect on mlp"),
     ({}, {"max_features": 0.5}, "--max-features belongs to the regressor trees and has no effect on mlp"),
     ({"regressor": "table"}, {"width": 3}, "--width belongs to the regressor mlp and has no effect on table"),
