@@ -364,9 +364,21 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
         raise UserError(
             f"{where}: the behaviour is cloned from single frames, and Q is shown {train.stack}; give stack 1"
         )
+    if getattr(settings, "loss", "") == "quantile":
+        _check_quantiles(train, where)
     if train.workers is not None and not kind.workers:
         raise UserError(f"{where}: workers has no effect on the {train.regressor} regressor")
     if train.holdout_by == "episodes" and not train.holdout:
         raise UserError(f"{where}: holdout-by episodes has an effect only with a holdout greater than 0")
     if getattr(settings, "patience", 0) and not train.holdout:
         raise UserError(f"{where}: patience looks at held-out rows; give a holdout greater than 0")
+
+
+def _check_quantiles(train: TrainSettings, where: str) -> None:
+    if train.maximise == "cem":
+        raise UserError(f"{where}: loss quantile is for Discrete actions, found maximise cem; give another loss")
+    if train.n_step_rule != "ignore" or train.trace_decay != 1 or train.constraint:
+        raise UserError(
+            f"{where}: loss quantile takes a return's distribution from the best action of one next frame: it does not "
+            "go with n-step-rule, trace-decay or constraint; give another loss"
+        )

@@ -15,6 +15,7 @@ import torch
 from fqi.networks.adam import Adam
 from fqi.networks.alignment import ALIGN
 from fqi.networks.contract import Architecture
+from fqi.qfunctions import quantiles
 from fqi.qfunctions.contract import Weights
 from fqi.qfunctions.inputs import Inputs
 from fqi.qfunctions.settings import Regression
@@ -49,6 +50,15 @@ class State:
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """Where the rows lead, for a loss that asks the frozen Q for more than its targets say."""
+
+    frame: torch.Tensor  # [B]
+    discount: torch.Tensor  # [B]
+    mask: torch.Tensor | None  # [F, A] legal actions
+
+
+@dataclass(frozen=True)
 class Rows:
     """The regression table without its targets; frames are stored once and gathered by row."""
 
@@ -57,6 +67,7 @@ class Rows:
     action: torch.Tensor  # [B]
     training: torch.Tensor  # [T] rows that are regressed on
     held: torch.Tensor  # [B - T] rows that are not
+    ahead: Ahead | None = None  # where a loss asks for it
 
     def packed(self) -> tuple[Inputs, torch.Tensor]:
         """Inputs [T, D] and actions [T] of the training rows, one behind the other."""
@@ -64,11 +75,13 @@ class Rows:
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
         """All memory behind them, to be shared with other processes."""
-        return *self.inputs.tensors(), self.frame, self.action, self.training, self.held
+        ahead = () if self.ahead is None else (t for t in vars(self.ahead).values() if t is not None)
+        return *self.inputs.tensors(), self.frame, self.action, self.training, self.held, *ahead
 
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
-"""Inputs [P, b, D], actions [P, b, 1], targets [P, b, 1], and what slopes are multiplied by [P, b, 1]; None: 1."""
+"""Inputs [P, b, D], actions [P, b, 1], targets [P, b, N], and what slopes are multiplied by [P, b, 1]; None: 1. N is 1,
+or the number of quantiles."""
 
 
 class Heads:
@@ -76,7 +89,7 @@ class Heads:
 
     def __init__(self, settings: Regression, architecture: Architecture, state: State) -> None:
         self.settings, self.architecture, self.state = settings, architecture, state
-        self.device = state.flat.device
+        self.device, self.samples = state.flat.device, settings.samples
         self.network = architecture.over(state.flat)
         self.adam = Adam(state.flat, self.network.gradient, state.first, state.second, state.count)
         self.generators = [torch.Generator(self.device) for _ in state.draws]
@@ -115,8 +128,20 @@ class Heads:
         return self._values(inputs.at(piece) for piece in pieces)
 
     def _values(self, pieces: Iterable[torch.Tensor]) -> torch.Tensor:
-        outputs = [self.network.forward(piece.expand(len(self.state.flat), *piece.shape))[-1] for piece in pieces]
+        outputs = [self._means(self._outputs(piece)) for piece in pieces]
         return torch.cat(outputs, 1) * self.state.scale[:, None, None] + self.state.mean[:, None, None]
+
+    def _outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[P, B, O] what the networks say of inputs [B, D]."""
+        return self.network.forward(inputs.expand(len(self.state.flat), *inputs.shape))[-1]
+
+    def _means(self, outputs: torch.Tensor) -> torch.Tensor:
+        """[P, B, A] the mean of each action's quantiles, of outputs [P, B, A * N]."""
+        return outputs if self.samples == 1 else self._by_action(outputs).mean(3)
+
+    def _by_action(self, outputs: torch.Tensor) -> torch.Tensor:
+        """[P, B, A, N] the quantiles of each action, of outputs [P, B, A * N]."""
+        return outputs.view(*outputs.shape[:2], outputs.shape[2] // self.samples, self.samples)
 
     # ---- regression
 
@@ -128,12 +153,17 @@ class Heads:
     def fit(self, all_targets: torch.Tensor, weights: Weights | None = None) -> int:
         """One round's regression on targets [P, B]; returns the gradient steps made."""
         settings, state = self.settings, self.state
+        ahead = self.rows.ahead
+        around = None if ahead is None else self._around(ahead)
         if settings.start == "cold":
             self.initialise()
         self._load_draws()
         targets = all_targets[:, self.rows.training]
         self._standardise(targets)
         normal = targets.sub_(state.mean[:, None]).div_(state.scale[:, None])  # a large copy, changed in place
+        normal = normal.unsqueeze(2)  # [P, T, 1]
+        if around is not None:
+            normal = normal + around.div_(state.scale[:, None, None])
         done, best = 0, _Best(self, all_targets) if settings.patience else None
         check = -(-settings.updates // settings.checks)
         drawn = None if weights is None else _Drawn.of(weights, self.rows.training)
@@ -147,6 +177,17 @@ class Heads:
         state.slope.copy_(norms(self.network.gradient))
         self._save_draws()
         return done
+
+    def _around(self, ahead: Ahead) -> torch.Tensor:
+        """[P, T, N] how the return of each training row lies around its target, as the frozen Q has it: as the
+        quantiles of the next frame's best action lie around their mean."""
+        rows, found = self.rows, []
+        for part in torch.split(rows.training, rows.inputs.piece):
+            frames = ahead.frame[part]
+            outputs = self._by_action(self._outputs(rows.inputs.at(frames)))
+            allowed = None if ahead.mask is None else ahead.mask[frames]
+            found.append(quantiles.spread(outputs, allowed) * ahead.discount[part, None])
+        return torch.cat(found, 1).mul_(self.state.scale[:, None, None])
 
     def _standardise(self, targets: torch.Tensor) -> None:
         """Move to the new targets' mean and scale: Q follows the mean and keeps its shape."""
@@ -162,7 +203,7 @@ class Heads:
 
         Rows that are drawn by weight come anew for each block instead.
         """
-        P, rows = targets.shape
+        P, rows, _ = targets.shape
         size = min(self.settings.batch, max(rows - rows % ALIGN, min(rows, ALIGN)))
         left, block = self.settings.updates, self.inputs.block(size)
         offset = torch.arange(P, device=self.device)[:, None] * rows
@@ -177,7 +218,7 @@ class Heads:
                 shape = (P, count, size)
                 inputs = self.inputs.at(part.reshape(-1)).view(*shape, -1)
                 actions = self.actions[part.reshape(-1)].view(*shape, 1)
-                wanted = targets.reshape(-1)[(part + offset).reshape(-1)].view(*shape, 1)
+                wanted = targets.flatten(0, 1)[(part + offset).reshape(-1)].view(*shape, -1)
                 factor = None
                 if drawn is not None and drawn.slope is not None:
                     factor = drawn.slope.reshape(-1)[(part + offset).reshape(-1)].view(*shape, 1)
@@ -207,17 +248,30 @@ class Heads:
         """One gradient step of every head: forward, the loss's slope, backward, clip, Adam."""
         activations = self.network.forward(inputs)  # [P, B, ·] each
         outputs = activations[-1]
-        slope = outputs.gather(2, actions).sub_(wanted)  # [P, B, 1]
-        if self.settings.loss == "huber":
-            slope.clamp_(-self.settings.huber, self.settings.huber)
+        chosen = actions
+        if self.samples > 1:  # the quantiles of the action, side by side
+            chosen = actions * self.samples + torch.arange(self.samples, device=self.device)  # [P, B, N]
+        slope = self._slope(outputs.gather(2, chosen), wanted)  # [P, B, N]
         if factor is not None:
             slope.mul_(factor)
         slope.div_(inputs.shape[1])
-        slopes = torch.zeros_like(outputs).scatter_(2, actions, slope)
+        slopes = torch.zeros_like(outputs).scatter_(2, chosen, slope)
         if self.settings.conservative:
-            slopes.add_(self._conservative(outputs, actions, factor), alpha=1 / inputs.shape[1])
+            pressed = self._conservative(self._means(outputs), actions, factor)  # [P, B, A]
+            if self.samples > 1:
+                pressed = (pressed / self.samples).repeat_interleave(self.samples, 2)
+            slopes.add_(pressed, alpha=1 / inputs.shape[1])
         self.network.backward(activations, slopes)
         self.adam.step(rate, self.settings.clip)
+
+    def _slope(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """[P, B, N] the slope of the loss with regard to what was found [P, B, N]."""
+        match self.settings.loss:
+            case "quantile":
+                return quantiles.slope(found, wanted, self.settings.huber)
+            case "huber":
+                return found.sub_(wanted).clamp_(-self.settings.huber, self.settings.huber)
+        return found.sub_(wanted)
 
     def _conservative(self, outputs: torch.Tensor, actions: torch.Tensor, factor: torch.Tensor | None) -> torch.Tensor:
         """[P, B, A] the slope of the conservative penalty. Outputs are standardised: values are `scale` times as large,

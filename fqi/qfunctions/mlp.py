@@ -29,5 +29,5 @@ class Mlp(NetworkQ):
     ) -> None:
         self.heads, self.actions = len(seeds), discrete_actions(action_space, "mlp")
         encoder = ColumnEncoder(observation_space, device)
-        sizes = (encoder.width, *[settings.width] * settings.depth, self.actions)
+        sizes = (encoder.width, *[settings.width] * settings.depth, self.actions * settings.samples)
         self._build(settings, Dense(sizes), encoder, seeds, workers)

@@ -14,7 +14,7 @@ from fqi.nest import Nest
 from fqi.networks.alignment import ALIGN
 from fqi.networks.contract import Architecture
 from fqi.qfunctions.contract import Fitted, QFunction, Weights, expect_tensors
-from fqi.qfunctions.heads import Heads, Rows, State, norms
+from fqi.qfunctions.heads import Ahead, Heads, Rows, State, norms
 from fqi.qfunctions.inputs import Encoder
 from fqi.qfunctions.settings import Regression
 from fqi.qfunctions.workers import Crew
@@ -106,8 +106,17 @@ class NetworkQ(Networks, QFunction):
             action=tensor(rows.action),
             training=tensor(training.nonzero()[:, 0]),
             held=tensor((~training).nonzero()[:, 0]),
+            ahead=self._ahead(rows) if self.all.samples > 1 else None,
         )
         self.crew.bind(self.rows, self.actions)
+
+    def _ahead(self, rows: Transitions) -> Ahead:
+        mask = rows.log.action_mask
+        return Ahead(
+            frame=torch.as_tensor(rows.next_frame).to(self.device, torch.int64),
+            discount=torch.as_tensor(rows.discount).to(self.device, torch.float32),
+            mask=None if mask is None else torch.as_tensor(mask.copy()).to(self.device),
+        )
 
     def log_values(self, start: int, stop: int) -> torch.Tensor:
         return self.crew.values(start, stop)

@@ -88,13 +88,35 @@ class Regression:
         10, "Looks at the held-out loss in each round, when patience is given.", low=1, only=("patience", True)
     )
 
+    @property
+    def samples(self) -> int:
+        """N, the numbers that stand for the return of each action."""
+        return 1
+
 
 @dataclass(frozen=True)
 class MlpSettings(Regression):
     """A multilayer perceptron and the regression that fits it in each round."""
 
+    loss: str = option(
+        "squared",
+        "Regression loss; quantile: the distribution of the return by its quantiles, whose mean is the value (QR).",
+        choices=("huber", "squared", "quantile"),
+    )
+    huber: float = option(
+        1.0,
+        "Where Huber turns linear, and the loss of quantiles even, in standard deviations of the targets.",
+        above=0,
+        only=("loss", ("huber", "quantile")),
+    )
+    quantiles: int = option(16, "Quantiles of each action's return.", low=2, high=1024, only=("loss", "quantile"))
+
     width: int = option(64, "Units in each hidden layer.", low=1, high=65536)
     depth: int = option(2, "Hidden layers.", low=1, high=32)
+
+    @property
+    def samples(self) -> int:
+        return self.quantiles if self.loss == "quantile" else 1
 
 
 @dataclass(frozen=True)

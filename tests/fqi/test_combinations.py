@@ -46,6 +46,7 @@ GIVEN = {
     "holdout": ([0.5], {}),
     "holdout_by": (["episodes"], {"holdout": 0.5}),
     "ridge": ([1.0], {}),
+    "quantiles": ([4], {"loss": "quantile"}),
     "width": ([9], {}),
     "batch": ([8], {}),
     "updates": ([5], {}),

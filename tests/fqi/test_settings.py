@@ -88,7 +88,7 @@ def test_a_flag_may_choose_another_regressor_than_the_file():
     ({"mlp": {"width": 0}}, {}, r"my\.toml: mlp: width must be at least 1"),
     ({"mlp": {"wide": 1}}, {}, r"my\.toml: mlp: unknown option 'wide'"),
     ({"mlp": {"lr": 0.0}}, {}, "mlp: lr must be greater than 0"),
-    ({"mlp": {"loss": "cubic"}}, {}, "loss must be one of huber, squared"),
+    ({"mlp": {"loss": "cubic"}}, {}, "loss must be one of huber, squared, quantile"),
     ({"mlp": 3}, {}, r"my\.toml: mlp must be a table of options, found 3"),
     ({"linear": "ridge"}, {}, r"my\.toml: linear must be a table of options, found 'ridge'"),
     ({"linear": 3}, {}, r"my\.toml: linear must be a table of options, found 3"),
@@ -96,7 +96,7 @@ def test_a_flag_may_choose_another_regressor_than_the_file():
     ({"regressor": "trees", "mlp": {"batch": 3}}, {}, "batch belongs to the mlp regressor and has no effect on trees"),
     ({"general": {"gamma": 1}}, {}, "unknown option 'general'"),
     ({}, {"width": 0}, "command line: mlp: width must be at least 1"),
-    ({"regressor": "linear"}, {"conservative": 1.0}, "mlp and has no effect on linear, .* constraint holds every"),
+    ({"regressor": "linear"}, {"conservative": 1.0}, "and has no effect on linear, .* constraint holds every"),
     ({}, {"ridge": 0.1}, "--ridge belongs to the regressor linear and has no effect on mlp"),
     ({}, {"max_features": 0.5}, "--max-features belongs to the regressor trees and has no effect on mlp"),
     ({"regressor": "table"}, {"width": 3}, "--width belongs to the regressor mlp and has no effect on table"),
@@ -108,8 +108,10 @@ def test_a_flag_may_choose_another_regressor_than_the_file():
     ({"regressor": "table", "workers": 2}, {}, "workers has no effect on the table regressor"),
     ({"holdout": 0.0, "mlp": {"patience": 2}}, {}, "patience looks at held-out rows; give a holdout greater than 0"),
     ({"mlp": {"checks": 3}}, {}, "checks has an effect only with patience above 0"),
-    ({"mlp": {"huber": 3.0, "loss": "squared"}}, {}, "huber has an effect only with loss huber, found 'squared'"),
-    ({}, {"huber": 3.0, "loss": "squared"}, "huber has an effect only with loss huber"),
+    ({"mlp": {"huber": 3.0, "loss": "squared"}}, {}, "huber has an effect only with loss huber or quantile"),
+    ({"constraint": 0.1, "mlp": {"loss": "quantile"}}, {}, "loss quantile takes .* does not go with n-step-rule"),
+    ({"mlp": {"quantiles": 4}}, {}, "quantiles has an effect only with loss quantile, found 'squared'"),
+    ({}, {"huber": 3.0, "loss": "squared"}, "huber has an effect only with loss huber or quantile"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(values, flags, message):
     with pytest.raises(UserError, match=message) as found:

@@ -75,6 +75,7 @@ CASES = {
     "trees-frozen-pair": Case(TreesQ, TreesSettings(trees=4, freeze_structure_after=2, per="pair", jobs=1)),
     "mlp": Case(Mlp, MlpSettings(width=8, updates=20, batch=16)),
     "mlp-cold": Case(Mlp, MlpSettings(width=8, depth=1, updates=20, batch=16, start="cold", loss="squared")),
+    "mlp-quantile": Case(Mlp, MlpSettings(width=8, depth=1, updates=20, batch=16, loss="quantile", quantiles=4)),
     "mlp-stack": Case(Mlp, MlpSettings(width=8, updates=20, batch=16), stack=3),
     "table-stack": Case(TableQ, TableSettings(), table=True, random=False, stack=2),
     "trees-stack": Case(TreesQ, TreesSettings(trees=4, jobs=1), stack=2),

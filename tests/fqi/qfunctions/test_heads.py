@@ -231,7 +231,7 @@ def test_batches_shuffle_all_rows_and_drop_the_rest(rows, size, used):
     bound(heads, rows_of(features, actions))
     heads._load_draws()
     targets = torch.stack([features[:, 0] + 1000 * p for p in range(3)])
-    found = list(heads._batches(targets))
+    found = list(heads._batches(targets[:, :, None]))
     assert len(found) == heads.settings.updates
     for inputs, acted, wanted, factor in found:
         assert factor is None
@@ -256,7 +256,7 @@ def test_blocks_of_batches_leave_no_row_out(monkeypatch):
     features = torch.arange(7 * 16 + 5, dtype=torch.float32)[:, None]
     bound(heads, rows_of(features, torch.zeros(len(features), dtype=torch.int64)))
     heads._load_draws()
-    found = list(heads._batches(features[:, 0].repeat(3, 1)))
+    found = list(heads._batches(features.repeat(3, 1, 1)))
     assert len(torch.cat([inputs[0, :, 0] for inputs, *_ in found]).unique()) == 7 * 16
 
 
@@ -273,7 +273,7 @@ def test_rows_drawn_by_weight_come_as_often_as_they_weigh(monkeypatch):
     # Over head 0's draws the slopes average (4 + 6 + 6 + 4) / 10 = 2, over head 1's 2: both are scaled to 1.
     torch.testing.assert_close(drawn.slope, slope[:, :4] / 2)
     targets = features[:4, 0].repeat(3, 1) + 1000 * torch.arange(3)[:, None]
-    found = list(heads._batches(targets, drawn))
+    found = list(heads._batches(targets[:, :, None], drawn))
     assert len(found) == 401
     index = torch.cat([inputs[:, :, 0] for inputs, *_ in found], 1).long()  # [P, draws]
     # A batch has four rows: what a log of so few rows allows.
