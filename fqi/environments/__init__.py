@@ -16,6 +16,7 @@ _REGISTERED: dict[str, tuple[str, int | None, dict[str, Any]]] = {
     "fqi/Corridor-v0": ("fqi.environments.corridor:corridor", 100, {}),
     "fqi/Discrete-v0": ("fqi.environments.make:discrete", None, {}),
     "fqi/Grasp-v0": ("fqi.environments.grasp:grasp", 1, {}),
+    "fqi/GraspPoses-v0": ("fqi.environments.grasp_poses:grasp_poses", 8, {}),
     "fqi/LeftRight-v0": ("fqi.environments.left_right:left_right", 500, {}),
     "fqi/NfqMountainCar-v0": ("fqi.environments.nfq_control:mountain_car", 50, {}),
     "fqi/NfqRegulator-v0": ("fqi.environments.nfq_control:regulator", 100, {}),

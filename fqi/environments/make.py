@@ -27,6 +27,7 @@ from fqi.environments.corridor import checked, corridor_slots
 from fqi.environments.discrete import DiscreteActions, DiscreteActionsSlots
 from fqi.environments.grasp import Setting as GraspSetting
 from fqi.environments.grasp import grasp_slots
+from fqi.environments.grasp_poses import grasp_poses_slots
 from fqi.environments.left_right import left_right_slots
 from fqi.environments.nfq_control import mountain_car_slots as nfq_mountain_car_slots
 from fqi.environments.nfq_control import regulator_slots
@@ -67,6 +68,7 @@ _VECTORISED: dict[str, tuple[Callable[..., Slots], frozenset[str]]] = {
     "fqi/CartPolePixels-v0": (cartpole_pixels_slots, frozenset(PixelSetting.__dataclass_fields__)),
     "fqi/Corridor-v0": (corridor_slots, frozenset({"length", "contexts"})),
     "fqi/Grasp-v0": (grasp_slots, frozenset(GraspSetting.__dataclass_fields__)),
+    "fqi/GraspPoses-v0": (grasp_poses_slots, frozenset()),
     "fqi/Bicycle-v0": (bicycle_slots, frozenset({"noise"})),
     "fqi/LeftRight-v0": (left_right_slots, frozenset({"start"})),
     "fqi/NfqMountainCar-v0": (nfq_mountain_car_slots, frozenset()),
