@@ -105,7 +105,7 @@ def test_a_clone_says_what_is_likely_under_the_masks(tmp_path):
     assert (found[~torch.from_numpy(mask)] == 0).all()
 
 
-@pytest.mark.parametrize("flags", [SMALL, {"regressor": "table"}])
+@pytest.mark.parametrize("flags", [SMALL, {"regressor": "table"}, {"regressor": "table", "target": "expectile"}])
 def test_going_on_is_exact_and_learns_nothing_anew(flags, tmp_path, monkeypatch):
     log = counted(TIMES, None if "regressor" in flags else BOX)
     settings = flags | {"constraint": 0.3, "gamma": 0.9}
