@@ -85,10 +85,14 @@ def evaluate(
     chosen = pick(found.rounds, rounds, str(found.path))
     own, given = found.record["environment"] or {}, env_kwargs(kwargs)
     name = env or own.get("id")
-    members = found.config.train.seeds
+    members = found.config.members
     if name is None:
         if given is not None:
             raise UserError(f"{found.path}: its log names no environment for --env-kwargs; give one by --env")
+        if found.config.sweep:
+            raise UserError(
+                f"{found.path}: the settings of a sweep are compared by playing; name an environment by --env"
+            )
         _by_the_log(found, chosen, seed, max_steps, json)
         return
     record = None
@@ -111,17 +115,18 @@ def evaluate(
             max_steps=max_steps,
             listen=lambda new: advance(chosen.index(new[0]["round"]) + 1, f"round {new[0]['round']}"),
         )
-    measured = _measure(found, chosen, record, states, fitted, seed, json)
-    if films:
+    if found.config.sweep:  # what else there is to measure is told of a single setting
+        say("note: a sweep's settings are played only; no films, and nothing is measured from the log", json)
+    measured = [] if found.config.sweep else _measure(found, chosen, record, states, fitted, seed, json)
+    if films and not found.config.sweep:
         measured += _film(found, chosen[-1], json)
-    summary = by_round(rows)
-    result = _result(str(found.path), summary)
-    lines = _table(summary)
-    last = summary[-1]["return"]
-    lines.append(
-        f"95 % intervals: {last.method}; {counted(last.episodes, 'episode')} of {counted(last.members, 'member')} at "
-        "each round. Predicted and realised: discounted value from the same starts; bias: predicted - realised"
-    )
+    if found.config.sweep:
+        result, lines = _sweep(found, rows)
+    else:
+        summary = by_round(rows)
+        result, lines = _result(str(found.path), summary), _table(summary)
+        last = summary[-1]["return"]
+        lines.append(f"{_method(last)} at each round. {_NAMES}")
     lines.append(f"also measured: {', '.join(_WORDS[name] for name in measured)}" if measured else "")
     lines.append(f"next: fqi report {shlex.quote(str(found.path))}")
     show(result | {"measured": measured}, json, [line for line in lines if line])
@@ -180,6 +185,33 @@ def _by_the_log(run: Any, chosen: list[int], seed: int, max_steps: int | None, j
 
 def _share(interval: Any) -> str:
     return "unknown" if interval is None else f"{interval.mean:.1%}"
+
+
+_NAMES = "Predicted and realised: discounted value from the same starts; bias: predicted - realised"
+
+
+def _method(last: Any) -> str:
+    """How intervals came about, and what they rest on."""
+    counts = f"{counted(last.episodes, 'episode')} of {counted(last.members, 'member')}"
+    return f"95 % intervals: {last.method}; {counts}"
+
+
+def _sweep(run: Any, rows: list[dict[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """Every setting at the last of these rounds, the one that earned most first."""
+    from fqi.reports.overestimation import by_round
+    from fqi.reports.sweeps import judged_settings
+
+    judged = [(setting.label, by_round(setting.evaluations)) for setting in judged_settings(run, rows)]
+    last = judged[0][1][-1]
+    table = _table([summary[-1] for _, summary in judged])
+    width = max(len("setting"), *(len(label) for label, _ in judged))
+    heads = ["setting", *(label for label, _ in judged)]
+    lines = [f"{head.ljust(width)}  {line}" for head, line in zip(heads, table, strict=True)]
+    result = {
+        "run": str(run.path),
+        "settings": [{"setting": label} | _result(str(run.path), summary) for label, summary in judged],
+    }
+    return result, [*lines, f"{_method(last['return'])} of each setting. {_NAMES}"]
 
 
 def pick(existing: list[int], wanted: str, path: str) -> list[int]:

@@ -55,7 +55,7 @@ def play(
     record = found.record["environment"] if env is None else environment_record(env, trusted=True)
     if record is None:
         raise UserError(f"{found.path}: its log names no environment; give one by --env")
-    members = found.config.train.seeds
+    members = found.config.members
     if member >= members:
         raise UserError(f"--member {member}: {found.path} has the members 0 to {members - 1}")
     number = found.pick_round(round)

@@ -29,6 +29,7 @@ from fqi.cli.shared import (
 from fqi.errors import Interrupted, UserError
 from fqi.regressors import REGRESSORS
 from fqi.settings import TrainSettings, read_toml
+from fqi.sweep import plain, typed
 
 _GROUPS: dict[str, list[type[Any]]] = {"Training": [TrainSettings]}
 _GROUPS |= {f"Regressor {name}": [kind.settings] for name, kind in REGRESSORS.items()}
@@ -59,11 +60,21 @@ def train(
             help="Go on with this run, to its own number of rounds or to --iterations. \\[default: a new run]"
         ),
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An option in which members differ, and its values, such as lr=1e-3,3e-4; once for each option: every "
+            "combination is trained on every seed, in one run. \\[default: none]",
+            show_default=False,
+        ),
+    ] = None,
     trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Train K rounds: freeze Q, compute every target once, regress, repeat."""
     if resume is not None:
+        if sweep:
+            raise UserError("--resume goes on with the run's own settings; --sweep belongs to a new run")
         return _resume(resume, given, log, out, config, trust, json)
     if trust:
         raise UserError("--trust belongs to --resume: what you type yourself is trusted anyway")
@@ -74,17 +85,20 @@ def train(
     reference = str(newest(LOGS, "log", "fqi collect")) if log is None else log
     loaded = load_log(reference)
     values = {} if config is None else read_toml(config)
-    settings = configure(loaded, values, str(config or "settings"), given)
+    kinds: list[type[Any]] = [TrainSettings, *(kind.settings for kind in REGRESSORS.values())]
+    settings = configure(loaded, values, str(config or "settings"), given, typed(sweep or [], kinds))
     trust_code(settings)
     environment = (loaded.environment or {}).get("id", "log")
     path = out or unused(RUNS, environment, "")
     say(
         f"log {reference}: {counted(loaded.steps, 'step')} in {counted(loaded.episodes, 'episode')}; "
-        f"{counted(settings.train.iterations, 'round')}, gamma {settings.train.gamma:g}, "
-        f"regressor {settings.train.regressor}, target {settings.train.target}, "
-        f"{counted(settings.train.seeds, 'member')} of {counted(settings.heads, 'head')} → {path}",
+        f"{counted(settings.train.iterations, 'round')}, gamma {_said(settings, 'gamma')}, "
+        f"regressor {settings.train.regressor}, target {_said(settings, 'target')}, "
+        f"{counted(settings.members, 'member')} of {counted(settings.heads, 'head')} → {path}",
         json,
     )
+    if settings.sweep:
+        say(f"{counted(len(settings.settings), 'setting')}: {'; '.join(settings.labels)}", json)
     if loaded.provenance.get("unfinished"):
         print(f"fqi: note: {reference} is an unfinished collection; its whole episodes are used", file=sys.stderr)
     command = ["fqi", *sys.argv[1:]]
@@ -135,6 +149,11 @@ def _working(path: Path, rounds: int) -> Iterator[Callable[[int, list[dict[str, 
             raise Interrupted(f"interrupted; the whole rounds are kept, and this goes on: {again}") from None
 
 
+def _said(settings: Any, name: str) -> str:
+    """What an option is set to, or all that it is set to in a sweep."""
+    return " or ".join(map(plain, dict(settings.sweep).get(name, (settings.value(name),))))
+
+
 def _note(metrics: list[dict[str, Any]]) -> str:
     mean = sum(row["mean_q"] for row in metrics) / len(metrics)
     loss = sum(row["training_loss"] for row in metrics) / len(metrics)
@@ -148,7 +167,8 @@ def _finish(run: Any, json: bool) -> None:
         "run": str(run.path),
         "rounds": rounds[-1],
         "status": run.record["status"],
-        "members": run.config.train.seeds,
+        "members": run.config.members,
+        "settings": run.config.labels if run.config.sweep else [],
         "regressor": run.config.train.regressor,
         "log": run.record["log"]["reference"],
         "last": rows,

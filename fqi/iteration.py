@@ -10,18 +10,18 @@ import torch
 
 from fqi.qfunctions.contract import Fitted
 from fqi.returns import BOOTSTRAP, Returns
-from fqi.scan import Scan, scanner
+from fqi.scan import Bound, Scan, scanner
 from fqi.transitions import Transitions
-from fqi.values import Value
+from fqi.values import Values
 from fqi.weights import Weighting, uniform
 
 
 def fitted_q_iteration(
     rows: Transitions,
     q: Fitted,
-    value: Value,
+    value: Values,
     rounds: range,
-    bound: tuple[float, float] = (-math.inf, math.inf),
+    bound: Bound = (-math.inf, math.inf),
     past: Sequence[torch.Tensor] = (),
     returns: Returns = BOOTSTRAP,
     weights: Weighting = uniform,

@@ -24,13 +24,15 @@ def option(
     above: float | None = None,
     choices: tuple[str, ...] = (),
     only: tuple[str, Any] | None = None,
+    sweep: bool = False,
 ) -> Any:
     """A field with one sentence of help, and what values it may take: low <= value <= high, value > above.
 
     `only` names another field and the value that it must have for this one to matter, or a tuple of such values; True:
-    any but 0.
+    any but 0. `sweep`: the members of one run may differ in it.
     """
     metadata = {"help": help, "low": low, "high": high, "above": above, "choices": choices, "only": only}
+    metadata["sweep"] = sweep
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -19,6 +19,7 @@ class Regressor:
     deterministic: bool = False  # the same rows give the same fit whatever the seed
     workers: bool = False  # can share its heads out among processes
     continuous: str = ""  # module:class that regresses on continuous actions; none where that cannot be done
+    sweeps: bool = False  # heads may differ in the options that are marked so, and in the rows that they draw
 
     @property
     def settings(self) -> type[Any]:
@@ -48,7 +49,8 @@ REGRESSORS = {
         ensemble=5,
         holdout=0.05,
         workers=True,
+        sweeps=True,
         continuous="fqi.qfunctions.continuous:ContinuousMlp",
     ),
-    "cnn": Regressor("fqi.qfunctions.cnn", "Cnn", "CnnSettings", ensemble=2, holdout=0.05, workers=True),
+    "cnn": Regressor("fqi.qfunctions.cnn", "Cnn", "CnnSettings", ensemble=2, holdout=0.05, workers=True, sweeps=True),
 }

@@ -195,18 +195,22 @@ class Played:
     legal: Array | None = None  # [V, A] bool: what was legal in the start frames, where the environment tells it
 
 
-def play(slots: Slots, actor: Actor, seeds: Array, limit: int | None, gamma: float, tail: float = 1e-3) -> Played:
+def play(
+    slots: Slots, actor: Actor, seeds: Array, limit: int | None, gamma: float | Array, tail: float = 1e-3
+) -> Played:
     """Play one episode in every slot from these reset seeds.
 
     A time limit cuts the return but not the value that a Q-function predicts, so for the discounted return play goes
-    on beyond the limit until gamma^t < tail. With gamma = 1 it stops at the limit.
+    on beyond the limit until gamma^t < tail. With gamma = 1 it stops at the limit. Gamma is one number, or one for each
+    slot [V].
     """
     every = all_slots(slots)
     count = slots.count
     starts = frames = slots.reset(every, seeds)
     told = legal_actions(slots)
     legal = None if told is None else told.copy()
-    horizon = _horizon(limit, gamma, tail)
+    gammas = np.broadcast_to(np.asarray(gamma, np.float64), count)  # [V]
+    horizon = np.array([_horizon(limit, g, tail) for g in gammas.tolist()])  # [V]
     returns, discounted, weight = np.zeros(count), np.zeros(count), np.ones(count)
     lengths, success = np.zeros(count, np.int64), None
     terminated, playing = np.zeros(count, np.bool_), np.ones(count, np.bool_)
@@ -220,7 +224,7 @@ def play(slots: Slots, actor: Actor, seeds: Array, limit: int | None, gamma: flo
         returns[now] += np.where(within[now], rewards, 0.0)
         lengths[now] += within[now]
         discounted[now] += weight[now] * rewards
-        weight[now] *= np.where(ends, 0.0, gamma)
+        weight[now] *= np.where(ends, 0.0, gammas[now])
         if wins is not None:
             success = np.zeros(count, np.bool_) if success is None else success
             success[now] |= wins & within[now]
@@ -231,8 +235,7 @@ def play(slots: Slots, actor: Actor, seeds: Array, limit: int | None, gamma: flo
         if limit is not None and tick >= limit:
             within[:] = False
         playing[now[ends | cuts]] = False
-        if tick >= horizon:
-            playing[:] = False
+        playing[tick >= horizon] = False
         for path, array in leaves(frames).items():
             leaves(current)[path][now] = array
     return Played(starts, returns, discounted, lengths, terminated, success, weight, legal)

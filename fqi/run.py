@@ -13,7 +13,6 @@ states.jsonl, exact.jsonl, audit.jsonl, policy_values.jsonl, films.jsonl
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import platform
@@ -223,8 +222,7 @@ class Run:
 
     def lengthen(self, iterations: int) -> Config:
         """Ask for more rounds; returns the settings with them."""
-        config = self.config
-        config = dataclasses.replace(config, train=dataclasses.replace(config.train, iterations=iterations))
+        config = self.config.changed(iterations=iterations)
         write_bytes(self.path / "config.toml", config.toml().encode())
         return config
 
@@ -308,6 +306,9 @@ def build(
 ) -> Fitted:
     """An untrained Q-function of this configuration."""
     extra: dict[str, Any] = {"workers": workers} if config.kind.workers else {}
+    if config.sweep and config.kind.sweeps:
+        heads = config.train.seeds * config.heads
+        extra["each"] = [setting.regressor for setting in config.settings for _ in range(heads)]
     shown = spaces.stacked(observation_space, config.train.stack)
     if config.train.maximise == "cem":
         from fqi.maximise import Cem

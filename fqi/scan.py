@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,9 +14,12 @@ import torch
 from fqi.qfunctions.contract import ContinuousQ, Fitted, QFunction
 from fqi.targets import masked_choice, masked_max
 from fqi.transitions import Transitions
-from fqi.values import Value
+from fqi.values import Value, Values
 
 SCAN = 65536  # frames valued at once
+
+Bound = tuple[float, float] | tuple[torch.Tensor, torch.Tensor]
+"""Lowest and highest that the value of a next state may be: of all heads, or of each [P, 1]."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class Scan:
     chosen: torch.Tensor | None = None  # [M, A] how many frames each member's greedy policy takes each action in
     chance: torch.Tensor | None = None  # [B] the behaviour's probability of it, as its model has it, where asked for
 
+    def part(self, heads: slice) -> Scan:
+        """What some of the heads say."""
+        greedy = None if self.greedy is None else self.greedy[heads]
+        return replace(self, logged=self.logged[heads], next_values=self.next_values[heads], greedy=greedy)
+
 
 class Scanning(Protocol):
     """Says once a round what the Q of that round makes of the whole log."""
@@ -70,8 +78,8 @@ class Scanning(Protocol):
 def scanner(
     rows: Transitions,
     q: Fitted,
-    value: Value,
-    bound: tuple[float, float] = (-math.inf, math.inf),
+    value: Values,
+    bound: Bound = (-math.inf, math.inf),
     past: Sequence[torch.Tensor] = (),
     asks_greedy: bool = False,
     asks_chance: bool = False,
@@ -82,6 +90,7 @@ def scanner(
             table = Table.of(rows, like=q.log_values(0, 1))
             return Scanner(table, q, value, bound, past, asks_greedy, asks_chance)
         case ContinuousQ():
+            assert isinstance(value, Value)  # a search has no settings side by side
             return Searcher(Table.of(rows, like=q.like()), q, value, bound)
     raise TypeError(f"expected a QFunction or a ContinuousQ, found {type(q).__name__}")
 
@@ -89,12 +98,12 @@ def scanner(
 class Searcher:
     """Values the logged actions, and searches for the best one in every frame that rows bootstrap from."""
 
-    def __init__(self, table: Table, q: ContinuousQ, value: Value, bound: tuple[float, float]) -> None:
+    def __init__(self, table: Table, q: ContinuousQ, value: Value, bound: Bound) -> None:
         self.table, self.q, self.value, self.bound = table, q, value, bound
 
     def __call__(self, number: int) -> Scan:
         values = self.q.log_search(self.value, number)  # [P, F]
-        return Scan(self.q.logged(), values.clamp_(*self.bound)[:, self.table.next_frame], None)
+        return Scan(self.q.logged(), _within(values, self.bound)[:, self.table.next_frame], None)
 
 
 class Scanner:
@@ -104,8 +113,8 @@ class Scanner:
         self,
         table: Table,
         q: QFunction,
-        value: Value,
-        bound: tuple[float, float] = (-math.inf, math.inf),
+        value: Values,
+        bound: Bound = (-math.inf, math.inf),
         past: Sequence[torch.Tensor] = (),
         asks_greedy: bool = False,
         asks_chance: bool = False,
@@ -147,16 +156,22 @@ class Scanner:
                 chance[lo:hi] = chances[table.frame[lo:hi] - start, table.action[lo:hi]]
         if whole is not None:
             self.past.appendleft(whole)
-        return Scan(logged, values.clamp_(*self.bound)[:, table.next_frame], greedy, chosen, chance)
+        return Scan(logged, _within(values, self.bound)[:, table.next_frame], greedy, chosen, chance)
 
     def _chances(self, start: int, stop: int) -> torch.Tensor | None:
         """[stop - start, A] what the behaviour does, where it is asked for."""
-        if not self.asks_chance and not self.value.rule.asks_chances:
+        if not self.asks_chance and not self.value.asks_chances:
             return None
         found = self.q.log_chances(start, stop)
         if found is None:
             raise RuntimeError("a model of the behaviour is asked for, and this Q-function has none")
         return found
+
+
+def _within(values: torch.Tensor, bound: Bound) -> torch.Tensor:
+    """The values [P, F], those beyond the bound at it."""
+    low, high = (values.new_tensor(b) if isinstance(b, float) else b.to(values) for b in bound)
+    return values.clamp_(low, high)
 
 
 def greedy_chances(values: torch.Tensor, allowed: torch.Tensor | None, members: int) -> torch.Tensor:

@@ -14,6 +14,7 @@ import tomli_w
 from fqi.errors import UserError
 from fqi.options import CODE, build, check, option
 from fqi.regressors import REGRESSORS, Regressor
+from fqi.sweep import flagged, grid, plain
 
 TARGETS = ("max", "mean", "min", "clipped", "double", "double-previous", "mixture", "softmax", "mellowmax", "expectile")
 """The names in `fqi.values.VALUE_RULES`, which cannot be imported here: it needs torch."""
@@ -33,7 +34,7 @@ class TrainSettings:
     """What holds for every regressor."""
 
     iterations: int = option(100, "Rounds to train: K frozen targets, K regressions.", low=1)
-    gamma: float = option(0.99, "Discount of a reward one step later.", low=0, high=1)
+    gamma: float = option(0.99, "Discount of a reward one step later.", low=0, high=1, sweep=True)
     stack: int = option(
         1, "Frames that Q is shown at once, the last ones of the episode, the oldest first.", low=1, high=64
     )
@@ -55,7 +56,11 @@ class TrainSettings:
         only=("n_step_rule", "importance"),
     )
     trace_decay: float = option(
-        1.0, "Lambda: weight of each further reward against bootstrapping at once; 1: plain n-step.", low=0, high=1
+        1.0,
+        "Lambda: weight of each further reward against bootstrapping at once; 1: plain n-step.",
+        low=0,
+        high=1,
+        sweep=True,
     )
     regressor: str = option(
         "auto",
@@ -71,13 +76,15 @@ class TrainSettings:
         "behaviour takes (IQL); your own function; auto: of an ensemble mean if some rewards are below 0, else min, or "
         "clipped where actions are continuous; of one head max.",
         choices=("auto", *TARGETS, CODE),
+        sweep=True,
     )
-    average: int = option(1, "Newest rounds whose mean Q values the next state.", low=1)
+    average: int = option(1, "Newest rounds whose mean Q values the next state.", low=1, sweep=True)
     temperature: float = option(
         1.0,
         "How soft the targets softmax and mellowmax are, in units of value.",
         above=0,
         only=("target", ("softmax", "mellowmax")),
+        sweep=True,
     )
     expectile: float = option(
         0.9,
@@ -119,6 +126,7 @@ class TrainSettings:
         "earnable",
         "Keep values of next states within what the rewards seen can earn, or let them run.",
         choices=("earnable", "none"),
+        sweep=True,
     )
     weights: str = option(
         "uniform",
@@ -148,6 +156,14 @@ class TrainSettings:
         "weigh as in the discounted occupancy of the behaviour.",
         choices=("logged", "discounted"),
     )
+    subset: float = option(
+        1.0,
+        "Share of the log's episodes that a member is regressed on, drawn from its own seed; smaller shares lie within "
+        "larger ones.",
+        above=0,
+        high=1,
+        sweep=True,
+    )
     seed: int = option(0, "Seed of everything random in the run.", low=0)
     seeds: int = option(1, "Members: Q-functions trained independently, on the seeds SEED, SEED + 1, …", low=1)
     ensemble: int | None = option(
@@ -174,6 +190,33 @@ class Config:
 
     train: TrainSettings
     regressor: Any  # the settings of the chosen regressor
+    sweep: tuple[tuple[str, tuple[Any, ...]], ...] = ()  # options in which members differ, and their values
+    each: tuple[Config, ...] = ()  # the settings that a sweep makes, in the order of the members
+
+    @property
+    def settings(self) -> tuple[Config, ...]:
+        """One configuration for each setting; a run without a sweep has one, its own."""
+        return self.each or (self,)
+
+    @property
+    def members(self) -> int:
+        """M: every setting is trained on every seed."""
+        return len(self.settings) * self.train.seeds
+
+    @property
+    def labels(self) -> list[str]:
+        """What is said of each setting: the options that are swept, and their values."""
+        names = [name for name, _ in self.sweep]
+        return [", ".join(f"{flagged(n)} {plain(c.value(n))}" for n in names) for c in self.settings]
+
+    def value(self, name: str) -> Any:
+        """What this option is set to."""
+        return getattr(self.train if hasattr(self.train, name) else self.regressor, name)
+
+    def changed(self, **train: Any) -> Config:
+        """With other values of options that hold for every setting."""
+        each = tuple(config.changed(**train) for config in self.each)
+        return dataclasses.replace(self, train=dataclasses.replace(self.train, **train), each=each)
 
     @property
     def kind(self) -> Regressor:
@@ -189,7 +232,8 @@ class Config:
     def asks_behaviour(self) -> bool:
         """Whether a model of the behaviour is made of the log."""
         train = self.train
-        return train.constraint > 0 or train.target == "expectile" or train.propensities == "estimated"
+        expectile = any(setting.train.target == "expectile" for setting in self.settings)
+        return train.constraint > 0 or expectile or train.propensities == "estimated"
 
     @property
     def code(self) -> dict[str, str]:
@@ -199,22 +243,25 @@ class Config:
 
     def table(self) -> dict[str, Any]:
         """As it stands in the TOML file."""
-        general = {k: v for k, v in dataclasses.asdict(self.train).items() if v is not None}
-        own = {k: v for k, v in dataclasses.asdict(self.regressor).items() if v is not None}
-        return general | {self.train.regressor: own}
+        swept = dict(self.sweep)
+        general = {k: v for k, v in dataclasses.asdict(self.train).items() if v is not None and k not in swept}
+        own = {k: v for k, v in dataclasses.asdict(self.regressor).items() if v is not None and k not in swept}
+        found = general | {self.train.regressor: own}
+        return found | {"sweep": {k: list(v) for k, v in self.sweep}} if self.sweep else found
 
     def toml(self) -> str:
         return tomli_w.dumps(self.table())
 
     def head_seeds(self) -> list[int]:
-        """A seed for each of the P heads. A member's heads depend on the member's own seed alone."""
+        """A seed for each of the P heads. A member's heads depend on the member's own seed alone, so that settings are
+        compared on the same draws."""
         import numpy as np
 
         seeds = []
         for member in range(self.train.seeds):
             draws = np.random.SeedSequence((self.train.seed + member, 0))
             seeds += [int(s) for s in draws.generate_state(self.heads, np.uint32)]
-        return seeds
+        return seeds * len(self.settings)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -237,13 +284,69 @@ def resolve(
     continuous: bool | None = None,
     where: str = "settings",
     flags: Mapping[str, Any] | None = None,
+    sweep: Mapping[str, Any] | None = None,
 ) -> Config:
     """Settings from a nested mapping such as a TOML file's: top-level options, and one table for each regressor.
 
-    `flags` are flat, as typed on the command line, and go before the mapping; `costs` says that some rewards are
-    below 0, `continuous` that actions are (None: that the settings say so themselves).
+    `flags` are flat, as typed on the command line, and go before the mapping; so does `sweep`, values by the name of an
+    option, before its table `sweep`. `costs` says that some rewards are below 0, `continuous` that actions are (None:
+    that the settings say so themselves).
     """
-    flags = flags or {}
+    values, flags = dict(values), dict(flags or {})
+    kept = values.pop("sweep", {})
+    if not isinstance(kept, Mapping):
+        raise UserError(f"{where}: sweep must be a table of options and their values, found {kept!r}")
+    swept = {**kept, **(sweep or {})}
+    if not swept:
+        return _resolve(values, flags, discrete_observations, costs, continuous, where)
+    names = {f.name for f in dataclasses.fields(TrainSettings)}
+    table = values.get(flags.get("regressor", values.get("regressor", "")), {})
+    for name in swept:
+        if name in flags or name in values or (isinstance(table, Mapping) and name in table):
+            raise UserError(f"{flagged(name)} is given both a value and a sweep; give one of them")
+    each = []
+    for setting in grid(swept, where):
+        each.append(_resolve(values, {**flags, **setting}, discrete_observations, costs, continuous, where))
+        if not each[1:]:
+            _check_sweep(swept, each[0], names)
+    if "gamma" in swept and any(getattr(one.regressor, "loss", "") == "quantile" for one in each):
+        raise UserError(f"{where}: the quantile loss looks ahead with one gamma; train a run for each value of gamma")
+    first = each[0]
+    return Config(first.train, first.regressor, tuple((k, tuple(v)) for k, v in swept.items()), tuple(each))
+
+
+def _check_sweep(swept: Mapping[str, Any], first: Config, general: set[str]) -> None:
+    fields = {f.name: f for kind in (TrainSettings, type(first.regressor)) for f in dataclasses.fields(kind)}
+    for name in swept:
+        if name not in fields or not fields[name].metadata["sweep"]:
+            able = [n for n, f in fields.items() if f.metadata["sweep"] and (n in general or first.kind.sweeps)]
+            raise UserError(
+                f"members of one run cannot differ in {flagged(name)}; they can in {', '.join(map(flagged, able))}; "
+                "train a run for each value"
+            )
+        if any(str(value).startswith("py:") for value in swept[name]):
+            raise UserError(f"a sweep of {flagged(name)} cannot name functions of your own; train a run for each")
+        if name not in general and not first.kind.sweeps:
+            raise UserError(f"the {first.train.regressor} regressor has the same {flagged(name)} for every member")
+    if first.train.maximise == "cem":
+        raise UserError(
+            "where the best of continuous actions is searched, a run has no sweep; train a run for each value"
+        )
+    if first.kind.deterministic:
+        raise UserError(
+            f"the {first.train.regressor} regressor trains a single member and cannot sweep; train a run for each value"
+        )
+
+
+def _resolve(
+    values: Mapping[str, Any],
+    flags: Mapping[str, Any],
+    discrete_observations: bool,
+    costs: bool,
+    continuous: bool | None,
+    where: str,
+) -> Config:
+    """One setting."""
     names = {f.name for f in dataclasses.fields(TrainSettings)}
     general = {k: v for k, v in values.items() if k not in REGRESSORS}
     typed = {k: v for k, v in flags.items() if k in names}
@@ -366,6 +469,9 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
         )
     if getattr(settings, "loss", "") == "quantile":
         _check_quantiles(train, where)
+    if train.subset < 1 and not kind.sweeps:
+        able = " or ".join(name for name, one in REGRESSORS.items() if one.sweeps)
+        raise UserError(f"{where}: subset draws the rows of each member's batches; it has an effect only on {able}")
     if train.workers is not None and not kind.workers:
         raise UserError(f"{where}: workers has no effect on the {train.regressor} regressor")
     if train.holdout_by == "episodes" and not train.holdout:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import os
 import time
@@ -15,23 +14,19 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from fqi.bounds import earnable
+from fqi.each import slots
 from fqi.errors import UserError
 from fqi.iteration import Round, fitted_q_iteration
 from fqi.log import Log, fingerprint
 from fqi.maximise import bounded_box
 from fqi.nest import Array, leaf_spaces
 from fqi.qfunctions.contract import Fitted, QFunction
-from fqi.returns import prepared
 from fqi.run import Run, build
 from fqi.scan import log_values
 from fqi.settings import Config, resolve
 from fqi.threads import one_thread
-from fqi.values import Value
-from fqi.weights import weighting
 
 Listener = Callable[[int, list[dict[str, Any]]], None]
-UNBOUNDED = (-np.inf, np.inf)
 BINS = 24  # of the histogram of Q, from min_q to max_q
 BEYOND = 5  # rounds in a row that values may lie beyond what rewards can earn
 
@@ -41,9 +36,14 @@ class DivergedError(Exception):
 
 
 def configure(
-    log: Log, values: dict[str, Any] | None = None, where: str = "settings", flags: dict[str, Any] | None = None
+    log: Log,
+    values: dict[str, Any] | None = None,
+    where: str = "settings",
+    flags: dict[str, Any] | None = None,
+    sweep: dict[str, list[Any]] | None = None,
 ) -> Config:
-    """Resolve settings for this log: nested ones as in a TOML file, and flat ones as on the command line."""
+    """Resolve settings for this log: nested ones as in a TOML file, flat ones as on the command line, and options in
+    which members differ."""
     discrete = all(isinstance(s, gym.spaces.Discrete) for s in leaf_spaces(log.observation_space).values())
     costs = bool((log.rewards < 0).any())
     if isinstance(log.action_space, gym.spaces.Box):
@@ -55,6 +55,7 @@ def configure(
         continuous=isinstance(log.action_space, gym.spaces.Box),
         where=where,
         flags=flags,
+        sweep=sweep,
     )
 
 
@@ -69,7 +70,7 @@ def train(
 ) -> Run:
     """Train K rounds on the log into a new run directory; where the settings or the log do not fit, none is made."""
     Run.refuse_existing(out)
-    config = dataclasses.replace(config, train=dataclasses.replace(config.train, device=_device(config)))
+    config = config.changed(device=_device(config))
 
     def begin(_: Fitted) -> tuple[Run, int]:
         return Run.create(out, config, log, log_reference, command or []), 0
@@ -87,7 +88,7 @@ def resume(run: Run, log: Log, *, iterations: int | None = None, listen: Listene
     if iterations is not None:
         if iterations < config.train.iterations:
             raise UserError(f"--iterations {iterations} is less than the {config.train.iterations} of {run.path}")
-        config = dataclasses.replace(config, train=dataclasses.replace(config.train, iterations=iterations))
+        config = config.changed(iterations=iterations)
 
     def begin(q: Fitted) -> tuple[Run, int]:
         with run.held():
@@ -102,13 +103,10 @@ def resume(run: Run, log: Log, *, iterations: int | None = None, listen: Listene
 
 def _rounds(log: Log, config: Config, begin: Callable[[Fitted], tuple[Run, int]], listen: Listener | None) -> Run:
     """Train to the last round into the run that `begin` gives, with the round after which to go on."""
-    members, K = config.train.seeds, config.train.iterations
-    rows, returns = prepared(log, config.train)
-    value = Value.of(config)
-    weights = weighting(log, config.train)
+    K, own = config.train.iterations, slots(log, config)
+    rows, value = own.rows, own.value
     training = training_rows(len(rows), config, log.lengths)
-    bounds = earnable(log, config.train.gamma)
-    watch = _Watch(bounds, training)
+    watch = _Watch(own.earnable, training, sweep=bool(config.sweep))
     q = build(config, log.observation_space, log.action_space, _device(config), _workers(config))
     try:
         with torch.no_grad(), one_thread():
@@ -117,13 +115,11 @@ def _rounds(log: Log, config: Config, begin: Callable[[Fitted], tuple[Run, int]]
             with run.held(), _ending(run):
                 watch.recall(run.metrics)
                 clock = time.perf_counter()
-                bound = UNBOUNDED
-                if config.train.bound == "earnable":
-                    bound = (min(bounds[0], 0.0), max(bounds[1], 0.0))  # before the first round every value is 0
                 past = _past(run, q, last, value.rounds, log.steps + log.episodes)
-                for done in fitted_q_iteration(rows, q, value, range(last + 1, K + 1), bound, past, returns, weights):
+                rounds = range(last + 1, K + 1)
+                for done in fitted_q_iteration(rows, q, value, rounds, own.bound, past, own.returns, own.weights):
                     now = time.perf_counter()
-                    metrics = watch.metrics(done, members, now - clock)
+                    metrics = watch.metrics(done, now - clock)
                     clock = now
                     trouble = watch.trouble(metrics)
                     if trouble:
@@ -196,31 +192,33 @@ def training_rows(count: int, config: Config, lengths: Array | None = None) -> t
 class _Watch:
     """Turns rounds into rows of metrics, and says when values run away."""
 
-    def __init__(self, bounds: tuple[float, float], training: torch.Tensor) -> None:
-        self.low, self.high = bounds
+    def __init__(self, bounds: list[tuple[float, float]], training: torch.Tensor, sweep: bool = False) -> None:
+        self.bounds = bounds  # lowest and highest that can be earned, by each member
         self.training = training
+        self.sweep = sweep
         self.beyond = 0  # rounds in a row
 
-    def metrics(self, done: Round, members: int, seconds: float) -> list[dict[str, Any]]:
+    def metrics(self, done: Round, seconds: float) -> list[dict[str, Any]]:
         """A row for each member: means over its heads unless the name says otherwise."""
-        seen, training = done.seen, self.training.to(done.targets.device)
+        seen, training, members = done.seen, self.training.to(done.targets.device), len(self.bounds)
+        heads = len(seen.logged) // members
         error = (seen.logged - done.targets).square()  # [P, B]
-        slack = 1e-3 * max(1.0, *(abs(b) for b in (self.low, self.high) if np.isfinite(b)), 0.0)
-        columns = {
-            "training_loss": error[:, training].mean(1),
-            "heldout_loss": error[:, ~training].mean(1),
-            "mean_q": seen.logged.mean(1),
+        slack = seen.logged.new_tensor([_with_slack(*b) for b in self.bounds])
+        low, high = slack.repeat_interleave(heads, 0).T.unsqueeze(2)  # [P, 1] each
+        beyond = ((seen.logged > high) | (seen.logged < low)).to(error.dtype)
+        residual = (seen.logged - done.next_targets).square()
+        columns = {  # row by row, for a sum over all rounds otherwise where there are others beside it
+            "training_loss": _means(error[:, training]),
+            "heldout_loss": _means(error[:, ~training]),
+            "mean_q": _means(seen.logged),
             "min_q": seen.logged.amin(1),
             "max_q": seen.logged.amax(1),
-            "mean_value": seen.next_values.mean(1),
-            "target_mean": done.targets.mean(1),
-            "target_spread": done.targets.std(1, correction=0),
-            "bellman_residual": (seen.logged - done.next_targets).square().mean(1).sqrt(),
-            "beyond_bounds": ((seen.logged > self.high + slack) | (seen.logged < self.low - slack))
-            .to(error.dtype)
-            .mean(1),
+            "mean_value": _means(seen.next_values),
+            "target_mean": _means(done.targets),
+            "target_spread": torch.stack([targets.std(correction=0) for targets in done.targets]),
+            "bellman_residual": _means(residual).sqrt(),
+            "beyond_bounds": _means(beyond),
         }
-        heads = len(seen.logged) // members
         rows = []
         for member in range(members):
             own = slice(member * heads, (member + 1) * heads)
@@ -229,7 +227,7 @@ class _Watch:
                 reduce = {"min_q": torch.min, "max_q": torch.max}.get(name, torch.mean)
                 row[name] = float(reduce(column[own].double()))
             row["disagreement"] = float(seen.logged[own].std(0, correction=0).mean())
-            row["lowest_earnable"], row["highest_earnable"] = self.low, self.high
+            row["lowest_earnable"], row["highest_earnable"] = self.bounds[member]
             row |= {name: float(np.mean(values[own])) for name, values in done.fit.items()}
             row["q_counts"] = _histogram(seen.logged[own], row["min_q"], row["max_q"])
             if seen.chosen is not None:
@@ -251,23 +249,36 @@ class _Watch:
                     f"round {row['round']}: the Q-values of member {row['member']} are no longer finite numbers; "
                     "try a lower --lr, --loss huber or a smaller --clip"
                 )
-        far = [row for row in metrics if self._far_beyond(row["mean_q"])]
+        far = [row for row in metrics if _far_beyond(row["mean_q"], *self.bounds[row["member"]])]
         self.beyond = self.beyond + 1 if far else 0
-        if self.beyond < BEYOND:
+        if self.beyond < BEYOND or self.sweep:  # a sweep is there to compare: its report tells which setting ran away
             return None
         row = far[0]
+        low, high = self.bounds[row["member"]]
         return (
             f"round {row['round']}: the mean Q of member {row['member']} is {row['mean_q']:.4g}, although the rewards "
-            f"seen can earn only {self.low:.4g} to {self.high:.4g}, and so it has been for {BEYOND} rounds; "
+            f"seen can earn only {low:.4g} to {high:.4g}, and so it has been for {BEYOND} rounds; "
             "try --target min with a larger --ensemble, a lower --gamma or more data"
         )
 
-    def _far_beyond(self, value: float) -> bool:
-        span = self.high - self.low
-        if not np.isfinite(span):
-            return False
-        margin = 0.5 * span if span > 0 else 1.0
-        return value > self.high + margin or value < self.low - margin
+
+def _means(numbers: torch.Tensor) -> torch.Tensor:
+    """[P] the mean of each row of numbers [P, B]."""
+    return torch.stack([row.mean() for row in numbers])
+
+
+def _with_slack(low: float, high: float) -> tuple[float, float]:
+    """Bounds that rounding does not lie beyond."""
+    slack = 1e-3 * max(1.0, *(abs(b) for b in (low, high) if np.isfinite(b)), 0.0)
+    return low - slack, high + slack
+
+
+def _far_beyond(value: float, low: float, high: float) -> bool:
+    span = high - low
+    if not np.isfinite(span):
+        return False
+    margin = 0.5 * span if span > 0 else 1.0
+    return value > high + margin or value < low - margin
 
 
 def _histogram(values: torch.Tensor, low: float, high: float) -> list[int]:
@@ -294,4 +305,4 @@ def _workers(config: Config) -> int:
     if not config.kind.workers:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return config.train.workers or min(cores, config.train.seeds * config.heads)
+    return config.train.workers or min(cores, config.members * config.heads)

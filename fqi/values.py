@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -176,6 +177,32 @@ def _called(name: str, look: Look) -> torch.Tensor:
     return found.to(look.values)
 
 
+class Values(Protocol):
+    """V of frames for every member: by one rule, or by each setting's own."""
+
+    @property
+    def members(self) -> int:
+        """M."""
+
+    @property
+    def rounds(self) -> int:
+        """R, the newest rounds that are looked at."""
+
+    @property
+    def asks_chances(self) -> bool:
+        """Whether they must be told what the behaviour does."""
+
+    def __call__(
+        self,
+        recent: Sequence[torch.Tensor],
+        allowed: torch.Tensor | None,
+        number: int,
+        chances: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """[P, B] from the values [P, B, A] of the last rounds, the newest first; `number` is its round, `chances`
+        [B, A] what the behaviour does, where they ask."""
+
+
 @dataclass(frozen=True)
 class Value:
     """V of frames as the settings have it: a rule, and what it is given to look at."""
@@ -203,6 +230,10 @@ class Value:
     def rounds(self) -> int:
         """R, the newest rounds that are looked at."""
         return max(self.average, self.rule.rounds)
+
+    @property
+    def asks_chances(self) -> bool:
+        return self.rule.asks_chances
 
     def of_members(self, members: slice) -> Value:
         """The same for some members alone."""

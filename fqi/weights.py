@@ -30,7 +30,7 @@ def uniform(number: int, targets: torch.Tensor, seen: Scan) -> None:
 class Fixed:
     """Rows count the same in every round, by who acted in them or how late in their episode they are."""
 
-    each: torch.Tensor  # [B]
+    each: torch.Tensor  # [B] or [P, B]
 
     def __call__(self, number: int, targets: torch.Tensor, seen: Scan) -> Weights:
         return Weights(self.each.to(targets).expand_as(targets))
@@ -88,6 +88,9 @@ def weighting(log: Log, train: TrainSettings) -> Weighting:
     if train.occupancy == "discounted":
         late = torch.from_numpy(_discounted(log, train.gamma))
         each = late if each is None else each * late
+    if train.subset < 1:
+        own = torch.from_numpy(_subset(log, train))
+        each = own if each is None else each * own
     if train.weights == "prioritised":
         return Prioritised(train.priority_alpha, train.priority_beta, train.priority_rounds, each)
     if train.weights == "split":
@@ -99,6 +102,14 @@ def _discounted(log: Log, gamma: float) -> Array:
     """[B] gamma^t of the step t of each row's episode, but at least LEAST."""
     steps = np.arange(log.steps) - np.repeat(log.starts, log.lengths)
     return np.asarray(np.maximum(gamma**steps, LEAST))
+
+
+def _subset(log: Log, train: TrainSettings) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """[P, B] 1 for rows of the episodes that a member draws from its own seed, next to nothing for all others."""
+    count = max(1, round(train.subset * log.episodes))
+    drawn = [np.random.default_rng((train.seed + m, 5)).permutation(log.episodes) < count for m in range(train.seeds)]
+    shares = np.stack([np.where(own[log.episode_of_step], 1.0, LEAST) for own in drawn])
+    return np.repeat(shares, train.ensemble or 1, axis=0)
 
 
 def parsed(text: str) -> dict[str, float]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from fqi.behaviour import Blocks, Component, Mixture
+from fqi.each import value_of
 from fqi.environments.make import make_slots
 from fqi.errors import UserError
 from fqi.maximise import search, unmoved
@@ -56,7 +57,7 @@ def evaluate(
     if environment is None:
         raise UserError(f"{run.path}: its log names no environment; give one by --env")
     config, q = run.config, run.build()
-    members, limit = config.train.seeds, max_steps or environment.get("max_episode_steps")
+    members, limit = config.members, max_steps or environment.get("max_episode_steps")
     slots = make_slots(environment, members * episodes, trusted=trusted)
     _check_spaces(run, slots, environment)
     seeds = start_seeds(seed, episodes)
@@ -81,10 +82,11 @@ def evaluate(
 def _one_round(run: Run, q: Fitted, slots: Slots, seeds: Array, number: int, limit: int | None) -> list[dict[str, Any]]:
     """Every member's episodes at one round, side by side."""
     config, episodes = run.config, len(seeds)
-    members = config.train.seeds
+    members = config.members
+    gammas = [setting.train.gamma for setting in config.settings for _ in range(config.train.seeds)]
     policies = [greedy(q, slice(m * config.heads, (m + 1) * config.heads)) for m in range(members)]
     actor = Blocks([Mixture([Component(f"member {m}", p)], slots.action_space) for m, p in enumerate(policies)])
-    played = play(slots, actor, np.tile(seeds, members), limit, config.train.gamma)
+    played = play(slots, actor, np.tile(seeds, members), limit, np.repeat(gammas, episodes))
     own = slice(0, episodes)
     legal = None if played.legal is None else played.legal[own]
     predicted = predictions(run, q, take(played.starts, own), number, legal)
@@ -93,7 +95,7 @@ def _one_round(run: Run, q: Fitted, slots: Slots, seeds: Array, number: int, lim
             "round": number,
             "member": member,
             "episodes": episodes,
-            "gamma": config.train.gamma,
+            "gamma": gammas[member],
             "limit": limit,
             "returns": played.returns[own].tolist(),
             "discounted": played.discounted[own].tolist(),
@@ -111,7 +113,7 @@ def predictions(run: Run, q: Fitted, frames: Nest, number: int, legal: Array | N
     """[M, B] value that each member's own value rule gives to these first frames of episodes at a round: the mean over
     its heads. `legal` [B, A] says which actions may be played there. `q` is left at the oldest round that the rule
     looks back at."""
-    value, recent, shown = Value.of(run.config), list[torch.Tensor](), first_shown(frames, q.stack)
+    value, recent, shown = value_of(run.config), list[torch.Tensor](), first_shown(frames, q.stack)
     if isinstance(q, ContinuousQ):
         return searched_predictions(run, q, shown, number)
     assert isinstance(q, QFunction)
@@ -119,9 +121,9 @@ def predictions(run: Run, q: Fitted, frames: Nest, number: int, legal: Array | N
         run.load(q, earlier)
         recent.append(q.values(shown))
     may = None if legal is None else torch.from_numpy(legal).to(recent[0].device)
-    chances = q.chances(shown) if value.rule.asks_chances else None
+    chances = q.chances(shown) if value.asks_chances else None
     found = value(recent, both(q.support(shown), may), number, chances)  # [P, B]
-    means: Array = found.double().reshape(len(value.seeds), -1, rows(frames)).mean(1).cpu().numpy()
+    means: Array = found.double().reshape(value.members, -1, rows(frames)).mean(1).cpu().numpy()
     return means
 
 

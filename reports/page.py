@@ -17,11 +17,12 @@ from fqi.reports.figures import Evidence, draw
 from fqi.reports.methods import METHODS
 from fqi.reports.overestimation import best_round, by_round, comparable
 from fqi.reports.statistics import Interval
+from fqi.reports.sweeps import figure, settings_of, side_by_side
 from fqi.reports.tables import LONGEST, tables
 from fqi.reports.verdict import verdict
 from fqi.reports.words import MISSING, triple
 from fqi.run import Run
-from fqi.settings import TrainSettings, read_toml
+from fqi.settings import TrainSettings
 
 METRIC_ROWS = 20  # the last ones; all stand in metrics.jsonl
 
@@ -39,18 +40,22 @@ def write_report(run: Run, out: Path | None = None, description: Mapping[str, An
 
 
 def pictures(run: Run) -> list[Drawn]:
-    """The figures of the page, from the rounds that can be compared with the last evaluated one."""
-    evaluations = run.evaluations
+    """The figures of the page, from the rounds that can be compared with the last evaluated one; of a sweep, first all
+    settings, then the one that earned most."""
+    settings = settings_of(run)
+    metrics, evaluations = settings[0].metrics, settings[0].evaluations
     judged = by_round(evaluations)
     alike = comparable(judged) if judged else []
     rounds = {row["round"] for row in alike}
-    return draw(Evidence(run.metrics, [row for row in evaluations if row["round"] in rounds], alike))
+    together = figure(settings)
+    drawn = draw(Evidence(metrics, [row for row in evaluations if row["round"] in rounds], alike))
+    return drawn if together is None else [together, *drawn]
 
 
 def numbers(run: Run, description: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Every number of the page as JSON values; the figures are another matter."""
-    record, metrics, evaluations = run.record, run.metrics, run.evaluations
-    settings = read_toml(run.path / "config.toml")
+    record, every = run.record, settings_of(run)
+    metrics, evaluations, settings = every[0].metrics, every[0].evaluations, every[0].config.table()
     judged = by_round(evaluations)
     best = best_round(comparable(judged)) if judged else None
     found = verdict(
@@ -71,6 +76,7 @@ def numbers(run: Run, description: Mapping[str, Any] | None = None) -> dict[str,
         "message": record.get("message", ""),
         "data": _data(record),
         "training": _training(metrics, settings),
+        "sweep": side_by_side(every),
         "verdict": [dataclasses.asdict(sentence) for sentence in found],
         "best_round": None if best is None else best["round"],
         "evaluated": [_plain(row) for row in judged],
@@ -78,7 +84,7 @@ def numbers(run: Run, description: Mapping[str, Any] | None = None) -> dict[str,
         "metrics_rows": len(metrics),
         "log": _log(record, description),
         "settings": _settings(settings),
-        "commands": _commands(run, record, evaluations),
+        "commands": _commands(run, record, run.evaluations),
         "evaluate_command": shlex.join(["fqi", "evaluate", str(run.path), "--rounds", "spread"]),
         "versions": record.get("versions", {}),
         "methods": METHODS,

@@ -12,6 +12,7 @@ import torch
 from fqi.errors import UserError
 from fqi.networks.convolutions import NATURE, Convolutional, image_stack
 from fqi.qfunctions.contract import discrete_actions
+from fqi.qfunctions.heads import Kind
 from fqi.qfunctions.inputs import ImageEncoder
 from fqi.qfunctions.networks import NetworkQ
 from fqi.qfunctions.settings import CnnSettings
@@ -30,6 +31,7 @@ class Cnn(NetworkQ):
         seeds: Sequence[int],
         device: torch.device,
         workers: int = 1,
+        each: Sequence[CnnSettings] | None = None,  # of every head, where they differ
     ) -> None:
         self.heads, self.actions = len(seeds), discrete_actions(action_space, "cnn")
         stack = image_stack(as_image(observation_space))
@@ -41,7 +43,9 @@ class Cnn(NetworkQ):
         encoder = ImageEncoder(observation_space, device)
         dense = settings.dense or (LARGE if min(stack.height, stack.width) >= NATURE else SMALL)
         sizes = (encoder.width, dense, self.actions)
-        self._build(settings, Convolutional(stack, sizes), encoder, seeds, workers)
+        self._build(
+            [Kind(Convolutional(stack, sizes), own) for own in each or [settings] * len(seeds)], encoder, seeds, workers
+        )
 
 
 def as_image(space: gym.Space[Any]) -> gym.Space[Any]:

@@ -16,7 +16,7 @@ from fqi.nest import Nest
 from fqi.networks.alignment import aligned
 from fqi.networks.perceptrons import Dense
 from fqi.qfunctions.contract import ContinuousQ
-from fqi.qfunctions.heads import Rows
+from fqi.qfunctions.heads import Kind, Rows
 from fqi.qfunctions.inputs import ColumnEncoder, Columns
 from fqi.qfunctions.networks import Networks
 from fqi.qfunctions.pairs import LogSearch, Pairs
@@ -46,7 +46,7 @@ class ContinuousMlp(Networks, ContinuousQ):
             raise UserError("conservative sums over all actions, and a box of them has no end; give conservative 0")
         encoder, self.K = ColumnEncoder(observation_space, device), width(self.box)
         self.dense = Dense((encoder.width + self.K, *[settings.width] * settings.depth, 1))
-        self._build(settings, self.dense, encoder, seeds, workers)
+        self._build([Kind(self.dense, settings)] * len(seeds), encoder, seeds, workers)
         self.pairs = Pairs(self.dense, self.state)
         self.searched = self.begun = False  # whether `best` is newer than `begin`, and whether there is a beginning
 

@@ -24,13 +24,22 @@ class Weights:
 
     draw: torch.Tensor  # [P, B] above 0: how often a row is drawn, in proportion
     slope: torch.Tensor | None = None  # [P, B] what its part of the loss is multiplied by; None: 1
+    alike: torch.Tensor | None = None  # [P] bool: heads for which all rows count alike; None: none of them
 
     def part(self, heads: slice) -> Weights:
         """Those of some heads."""
-        return Weights(self.draw[heads], None if self.slope is None else self.slope[heads])
+        slope, alike = (None if t is None else t[heads] for t in (self.slope, self.alike))
+        return Weights(self.draw[heads], slope, alike)
+
+    def of(self, head: int) -> Weights | None:
+        """Those of one head; None where its rows count all alike."""
+        return None if self.alike is not None and bool(self.alike[head]) else self.part(slice(head, head + 1))
 
     def shares(self, head: int, rows: Any) -> Any:
-        """[b] an array of the products at these rows, 1 on average: for regressors that draw nothing."""
+        """[b] an array of the products at these rows, 1 on average, or None where all count alike: for regressors that
+        draw nothing."""
+        if self.of(head) is None:
+            return None
         product = self.draw[head] if self.slope is None else self.draw[head] * self.slope[head]
         found = product.double().cpu().numpy()[rows]
         return found / found.mean()

@@ -7,15 +7,18 @@ its own initialisation, its own shuffles and its own generator.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
 from fqi.networks.adam import Adam
 from fqi.networks.alignment import ALIGN
 from fqi.networks.contract import Architecture
+from fqi.networks.graphs import CudaGraph, Graph
 from fqi.qfunctions import quantiles
+from fqi.qfunctions.captured import Captured
 from fqi.qfunctions.contract import Weights
 from fqi.qfunctions.inputs import Inputs
 from fqi.qfunctions.settings import Regression
@@ -35,8 +38,12 @@ class State:
     slope: torch.Tensor  # [P] norm of the gradient in the last step of a round, for those who watch
 
     @classmethod
-    def new(cls, architecture: Architecture, seeds: Sequence[int], device: torch.device) -> State:
-        P, n = len(seeds), architecture.parameters
+    def new(
+        cls, architecture: Architecture | Sequence[Architecture], seeds: Sequence[int], device: torch.device
+    ) -> State:
+        """New heads of one architecture; of several, each has memory for the largest."""
+        every = architecture if isinstance(architecture, Sequence) else [architecture]
+        P, n = len(seeds), max(one.parameters for one in every)
         flat, first, second = (torch.zeros(P, n, device=device) for _ in range(3))
         count, mean, scale, slope = (torch.zeros(P, device=device) for _ in range(4))
         draws = torch.stack([torch.Generator(device).manual_seed(seed).get_state() for seed in seeds])
@@ -84,15 +91,41 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
 or the number of quantiles."""
 
 
-class Heads:
-    """Some heads of a population, at work on their state in place."""
+@dataclass(frozen=True)
+class Kind:
+    """What a head is: its architecture, and how it is fitted."""
 
-    def __init__(self, settings: Regression, architecture: Architecture, state: State) -> None:
-        self.settings, self.architecture, self.state = settings, architecture, state
-        self.device, self.samples = state.flat.device, settings.samples
-        self.network = architecture.over(state.flat)
-        self.adam = Adam(state.flat, self.network.gradient, state.first, state.second, state.count)
+    architecture: Architecture
+    settings: Regression
+
+
+class Heads:
+    """Some heads of one architecture, at work on their state in place.
+
+    Their settings may differ in what `option(sweep=True)` marks; the rest is that of the first.
+    """
+
+    def __init__(self, settings: Regression | Sequence[Regression], architecture: Architecture, state: State) -> None:
+        self.each = [settings] * len(state.flat) if isinstance(settings, Regression) else list(settings)  # [P]
+        self.settings, self.architecture, self.state = self.each[0], architecture, state
+        self.device, self.samples = state.flat.device, self.settings.samples
+        flat, first, second = (t[:, : architecture.parameters] for t in (state.flat, state.first, state.second))
+        self.network = architecture.over(flat)
+        self.adam = Adam(flat, self.network.gradient, first, second, state.count)
         self.generators = [torch.Generator(self.device) for _ in state.draws]
+        self.graph: Callable[[], Graph] | None = CudaGraph if self.device.type == "cuda" else None
+        self.steps: dict[bool, Captured] = {}  # recorded, by whether slopes are weighted
+        self.parts: dict[tuple[int, int], Heads] = {}
+        self.packed: tuple[Inputs, torch.Tensor] | None = None  # of the rows that it is bound to
+        self.clip = state.flat.new_tensor([own.clip for own in self.each])[:, None]  # [P, 1]
+        self.limit = self._column([math.inf if own.loss == "squared" else own.huber for own in self.each])
+        self.conservative = self._column([own.conservative for own in self.each])
+        self.limited = any(own.loss == "huber" for own in self.each)
+        self.penalised = any(own.conservative for own in self.each)
+
+    def _column(self, numbers: list[float]) -> torch.Tensor:
+        """[P, 1, 1] a number of each head."""
+        return self.state.flat.new_tensor(numbers)[:, None, None]
 
     def initialise(self) -> None:
         """A new network for every head; its output layer is zero, so that Q starts at 0."""
@@ -113,8 +146,16 @@ class Heads:
             state.copy_(generator.get_state())
 
     def part(self, heads: slice) -> Heads:
-        """Some of these heads, over the same memory."""
-        return self if heads == slice(None) else Heads(self.settings, self.architecture, self.state.part(heads))
+        """Some of these heads, over the same memory and bound to the same rows."""
+        start, stop, _ = heads.indices(len(self.each))
+        if (start, stop) == (0, len(self.each)):
+            return self
+        if (start, stop) not in self.parts:
+            part = Heads(self.each[heads], self.architecture, self.state.part(heads))
+            if self.packed is not None:
+                part.bind(self.rows, self.packed)
+            self.parts[start, stop] = part
+        return self.parts[start, stop]
 
     # ---- values
 
@@ -147,14 +188,16 @@ class Heads:
 
     def bind(self, rows: Rows, packed: tuple[Inputs, torch.Tensor]) -> None:
         """Take the rows to regress on."""
-        self.rows = rows
+        self.rows, self.packed = rows, packed
+        self.steps.clear()
+        self.parts.clear()
         self.inputs, self.actions = packed
 
     def fit(self, all_targets: torch.Tensor, weights: Weights | None = None) -> int:
         """One round's regression on targets [P, B]; returns the gradient steps made."""
         settings, state = self.settings, self.state
         ahead = self.rows.ahead
-        around = None if ahead is None else self._around(ahead)
+        around = None if ahead is None or self.samples == 1 else self._around(ahead)
         if settings.start == "cold":
             self.initialise()
         self._load_draws()
@@ -167,11 +210,14 @@ class Heads:
         done, best = 0, _Best(self, all_targets) if settings.patience else None
         check = -(-settings.updates // settings.checks)
         drawn = None if weights is None else _Drawn.of(weights, self.rows.training)
-        for inputs, actions, wanted, factor in self._batches(normal, drawn):
-            self._step(inputs, actions, wanted, self._rate(done), factor)
-            done += 1
-            if best and (done % check == 0 or done == settings.updates) and best.look():
-                break
+        if self.graph is not None and best is None:
+            done = self._captured(normal, drawn)
+        else:
+            for inputs, actions, wanted, factor in self._batches(normal, drawn):
+                self._step(inputs, actions, wanted, self._rates(done), factor)
+                done += 1
+                if best and (done % check == 0 or done == settings.updates) and best.look():
+                    break
         if best:
             best.take_back()
         state.slope.copy_(norms(self.network.gradient))
@@ -198,15 +244,25 @@ class Heads:
         state.mean.copy_(mean)
         state.scale.copy_(scale)
 
-    def _batches(self, targets: torch.Tensor, drawn: _Drawn | None = None) -> Iterator[Batch]:
-        """The round's batches [P, b, …]: shuffle, gather a block of batches, slice it; again when the rows run out.
+    def _captured(self, targets: torch.Tensor, drawn: _Drawn | None) -> int:
+        """All steps of a round by the recorded graph, which is made once for the rows that are bound."""
+        assert self.graph is not None
+        slope = None if drawn is None else drawn.slope
+        size, weighted = self._size(targets.shape[1]), slope is not None
+        if weighted not in self.steps:
+            self.steps[weighted] = Captured(self, size, weighted, self.graph())
+        rates = torch.tensor([self._rates(done) for done in range(self.settings.updates)]).to(self.device)
+        return self.steps[weighted].run(self._orders(targets.shape[1], drawn), targets, slope, rates)
 
-        Rows that are drawn by weight come anew for each block instead.
-        """
-        P, rows, _ = targets.shape
-        size = min(self.settings.batch, max(rows - rows % ALIGN, min(rows, ALIGN)))
+    def _size(self, rows: int) -> int:
+        """Rows of a batch: whole cache lines where there are as many."""
+        return min(self.settings.batch, max(rows - rows % ALIGN, min(rows, ALIGN)))
+
+    def _orders(self, rows: int, drawn: _Drawn | None) -> Iterator[torch.Tensor]:
+        """The training rows [P, n * b] of the round's batches, a block of batches at a time: shuffle, slice; again when
+        the rows run out. Rows that are drawn by weight come anew for each block instead."""
+        size = self._size(rows)
         left, block = self.settings.updates, self.inputs.block(size)
-        offset = torch.arange(P, device=self.device)[:, None] * rows
         while left > 0:
             if drawn is None:
                 order = torch.stack([torch.randperm(rows, generator=g, device=self.device) for g in self.generators])
@@ -214,38 +270,49 @@ class Heads:
                 order = drawn.rows(min(block, left) * size, self.generators)
             for start in range(0, order.shape[1] - size + 1, block * size):
                 count = min(block, (order.shape[1] - start) // size, left)
-                part = order[:, start : start + count * size]  # [P, count * b]
-                shape = (P, count, size)
-                inputs = self.inputs.at(part.reshape(-1)).view(*shape, -1)
-                actions = self.actions[part.reshape(-1)].view(*shape, 1)
-                wanted = targets.flatten(0, 1)[(part + offset).reshape(-1)].view(*shape, -1)
-                factor = None
-                if drawn is not None and drawn.slope is not None:
-                    factor = drawn.slope.reshape(-1)[(part + offset).reshape(-1)].view(*shape, 1)
-                for i in range(count):
-                    yield inputs[:, i], actions[:, i], wanted[:, i], None if factor is None else factor[:, i]
+                yield order[:, start : start + count * size]
                 left -= count
                 if left == 0:
                     return
 
-    def _rate(self, done: int) -> float:
+    def _batches(self, targets: torch.Tensor, drawn: _Drawn | None = None) -> Iterator[Batch]:
+        """The round's batches [P, b, …]: a block of them is gathered, and then sliced."""
+        P, rows, _ = targets.shape
+        size, offset = self._size(rows), torch.arange(P, device=self.device)[:, None] * rows
+        for part in self._orders(rows, drawn):
+            count = part.shape[1] // size
+            shape = (P, count, size)
+            inputs = self.inputs.at(part.reshape(-1)).view(*shape, -1)
+            actions = self.actions[part.reshape(-1)].view(*shape, 1)
+            wanted = targets.flatten(0, 1)[(part + offset).reshape(-1)].view(*shape, -1)
+            factor = None
+            if drawn is not None and drawn.slope is not None:
+                factor = drawn.slope.reshape(-1)[(part + offset).reshape(-1)].view(*shape, 1)
+            for i in range(count):
+                yield inputs[:, i], actions[:, i], wanted[:, i], None if factor is None else factor[:, i]
+
+    def _rates(self, done: int) -> list[float]:
+        """[P] the learning rate of each head after so many steps of the round."""
         progress = done / self.settings.updates
-        match self.settings.schedule:
-            case "cosine":
-                return self.settings.lr * (0.5 + 0.5 * math.cos(math.pi * progress))
-            case "linear":
-                return self.settings.lr * (1 - progress)
-        return self.settings.lr
+        falls = {"cosine": 0.5 + 0.5 * math.cos(math.pi * progress), "linear": 1 - progress, "constant": 1.0}
+        return [own.lr * falls[own.schedule] for own in self.each]
 
     def _step(
         self,
         inputs: torch.Tensor,
         actions: torch.Tensor,
         wanted: torch.Tensor,
-        rate: float,
+        rates: Sequence[float],
         factor: torch.Tensor | None = None,
     ) -> None:
         """One gradient step of every head: forward, the loss's slope, backward, clip, Adam."""
+        self.slopes(inputs, actions, wanted, factor)
+        self.adam.step(rates, self.clip)
+
+    def slopes(
+        self, inputs: torch.Tensor, actions: torch.Tensor, wanted: torch.Tensor, factor: torch.Tensor | None
+    ) -> None:
+        """The gradient of every head's loss, left in its network."""
         activations = self.network.forward(inputs)  # [P, B, ·] each
         outputs = activations[-1]
         chosen = actions
@@ -256,22 +323,19 @@ class Heads:
             slope.mul_(factor)
         slope.div_(inputs.shape[1])
         slopes = torch.zeros_like(outputs).scatter_(2, chosen, slope)
-        if self.settings.conservative:
+        if self.penalised:
             pressed = self._conservative(self._means(outputs), actions, factor)  # [P, B, A]
             if self.samples > 1:
                 pressed = (pressed / self.samples).repeat_interleave(self.samples, 2)
             slopes.add_(pressed, alpha=1 / inputs.shape[1])
         self.network.backward(activations, slopes)
-        self.adam.step(rate, self.settings.clip)
 
     def _slope(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         """[P, B, N] the slope of the loss with regard to what was found [P, B, N]."""
-        match self.settings.loss:
-            case "quantile":
-                return quantiles.slope(found, wanted, self.settings.huber)
-            case "huber":
-                return found.sub_(wanted).clamp_(-self.settings.huber, self.settings.huber)
-        return found.sub_(wanted)
+        if self.samples > 1:
+            return quantiles.slope(found, wanted, self.limit.unsqueeze(3))
+        slope = found.sub_(wanted)
+        return slope.clamp_(-self.limit, self.limit) if self.limited else slope
 
     def _conservative(self, outputs: torch.Tensor, actions: torch.Tensor, factor: torch.Tensor | None) -> torch.Tensor:
         """[P, B, A] the slope of the conservative penalty. Outputs are standardised: values are `scale` times as large,
@@ -279,7 +343,7 @@ class Heads:
         scale = self.state.scale[:, None, None]
         slopes = (outputs * scale).softmax(2)
         slopes.scatter_add_(2, actions, slopes.new_full((), -1.0).expand_as(actions))
-        slopes.mul_(self.settings.conservative / scale)
+        slopes.mul_(self.conservative / scale)
         return slopes if factor is None else slopes.mul_(factor)
 
     def held_out_loss(self, targets: torch.Tensor) -> torch.Tensor:
@@ -294,6 +358,17 @@ def norms(rows: torch.Tensor) -> torch.Tensor:
     """[P] the length of each row; in float64, so that how many rows lie beside it does not show."""
     found: torch.Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
     return found.float()
+
+
+def heads_of(kinds: Sequence[Kind], state: State) -> Heads:
+    """Heads of one architecture."""
+    return Heads([kind.settings for kind in kinds], kinds[0].architecture, state)
+
+
+def alike(kinds: Sequence[Kind]) -> list[slice]:
+    """Runs of heads of one architecture."""
+    edges = [i for i in range(1, len(kinds)) if kinds[i].architecture != kinds[i - 1].architecture]
+    return [slice(a, b) for a, b in pairwise([0, *edges, len(kinds)])]
 
 
 @dataclass(frozen=True)

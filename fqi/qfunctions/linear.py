@@ -124,8 +124,8 @@ class LinearQ(QFunction):
         self.weights = []
         for head in range(self.heads):
             wanted, factors = targets[head].numpy()[self.training], self.factors[head]
-            if weights is not None:
-                shares = weights.shares(head, self.training)
+            shares = None if weights is None else weights.shares(head, self.training)
+            if shares is not None:
                 wanted, factors = wanted * shares, self._weighted_factors(head, shares)
             self.weights.append(self._solve(head, wanted, factors))
         return {"largest_weight": [float(np.abs(w).max()) for w in self.weights]}

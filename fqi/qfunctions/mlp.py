@@ -10,6 +10,7 @@ import torch
 
 from fqi.networks.perceptrons import Dense
 from fqi.qfunctions.contract import discrete_actions
+from fqi.qfunctions.heads import Kind
 from fqi.qfunctions.inputs import ColumnEncoder
 from fqi.qfunctions.networks import NetworkQ
 from fqi.qfunctions.settings import MlpSettings
@@ -26,8 +27,12 @@ class Mlp(NetworkQ):
         seeds: Sequence[int],
         device: torch.device,
         workers: int = 1,
+        each: Sequence[MlpSettings] | None = None,  # of every head, where they differ
     ) -> None:
         self.heads, self.actions = len(seeds), discrete_actions(action_space, "mlp")
         encoder = ColumnEncoder(observation_space, device)
-        sizes = (encoder.width, *[settings.width] * settings.depth, self.actions * settings.samples)
-        self._build(settings, Dense(sizes), encoder, seeds, workers)
+
+        def kind(own: MlpSettings) -> Kind:
+            return Kind(Dense((encoder.width, *[own.width] * own.depth, self.actions * own.samples)), own)
+
+        self._build([kind(own) for own in each or [settings] * len(seeds)], encoder, seeds, workers)

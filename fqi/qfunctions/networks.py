@@ -12,11 +12,9 @@ import torch
 from fqi.errors import UserError
 from fqi.nest import Nest
 from fqi.networks.alignment import ALIGN
-from fqi.networks.contract import Architecture
 from fqi.qfunctions.contract import Fitted, QFunction, Weights, expect_tensors
-from fqi.qfunctions.heads import Ahead, Heads, Rows, State, norms
+from fqi.qfunctions.heads import Ahead, Kind, Rows, State, alike, heads_of, norms
 from fqi.qfunctions.inputs import Encoder
-from fqi.qfunctions.settings import Regression
 from fqi.qfunctions.workers import Crew
 from fqi.transitions import Transitions
 
@@ -27,32 +25,35 @@ class Networks(Fitted):
     """P heads of one architecture. On a CPU they are shared out among worker processes of one thread each; the bits are
     the same."""
 
-    def _build(
-        self, settings: Regression, architecture: Architecture, encoder: Encoder, seeds: Sequence[int], workers: int
-    ) -> None:
-        """Make the heads: the last thing that a constructor does."""
+    def _build(self, kinds: Sequence[Kind], encoder: Encoder, seeds: Sequence[int], workers: int) -> None:
+        """Make the heads, of a kind each: the last thing that a constructor does."""
         device = encoder.device
-        self.architecture, self.encoder, self.device = architecture, encoder, device
-        self.state = State.new(self.architecture, seeds, device)
+        self.kinds, self.encoder, self.device = tuple(kinds), encoder, device
+        self.state = State.new([kind.architecture for kind in kinds], seeds, device)
         shared = workers > 1 and device.type == "cpu" and self.heads > 1
         if shared:
             for tensor in self.state.tensors().values():
                 tensor.share_memory_()  # type: ignore[no-untyped-call]
-        self.all = Heads(settings, self.architecture, self.state)
-        self.all.initialise()
-        parts = self._parts(settings, workers if shared else 1)
-        self.crew = Crew(settings, self.architecture, self.state, parts, shared)
+        self.runs = [(run, heads_of(kinds[run], self.state.part(run))) for run in alike(kinds)]
+        for _, heads in self.runs:
+            heads.initialise()
+        self.crew = Crew(kinds, self.state, self._parts(workers if shared else 1), shared)
 
-    def _parts(self, settings: Regression, workers: int) -> list[list[slice]]:
+    def _parts(self, workers: int) -> list[list[slice]]:
         """For each worker the groups of heads that it trains stacked.
 
         Heads are not stacked where one's bits would depend on its place in the stack, or that each stops by itself.
         """
-        small = self.state.flat.shape[1] <= STACK and settings.batch % ALIGN == 0 and self.architecture.stackable
+        settings, architecture = self.kinds[0].settings, self.kinds[0].architecture
+        small = self.state.flat.shape[1] <= STACK and settings.batch % ALIGN == 0 and architecture.stackable
         stack = (self.device.type == "cuda" or small) and not settings.patience
         edges = np.linspace(0, self.heads, min(workers, self.heads) + 1).round().astype(int).tolist()
         shares = [slice(a, b) for a, b in pairwise(edges)]
-        return [[s] if stack else [slice(h, h + 1) for h in range(s.start, s.stop)] for s in shares]
+        return [self._stacks(s) if stack else [slice(h, h + 1) for h in range(s.start, s.stop)] for s in shares]
+
+    def _stacks(self, share: slice) -> list[slice]:
+        """A worker's heads by their architecture."""
+        return [slice(share.start + run.start, share.start + run.stop) for run in alike(self.kinds[share])]
 
     def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
         updates = self.crew.fit(targets, weights)
@@ -91,7 +92,7 @@ class NetworkQ(Networks, QFunction):
     """Networks with one output per action."""
 
     def bind(self, rows: Transitions, training: torch.Tensor) -> None:
-        if self.all.settings.conservative and rows.log.action_mask is not None:
+        if any(kind.settings.conservative for kind in self.kinds) and rows.log.action_mask is not None:
             raise UserError(
                 "conservative presses all actions down that the log does not take, also those that its masks forbid, "
                 "of which it has no say; give conservative 0 for this log"
@@ -106,7 +107,7 @@ class NetworkQ(Networks, QFunction):
             action=tensor(rows.action),
             training=tensor(training.nonzero()[:, 0]),
             held=tensor((~training).nonzero()[:, 0]),
-            ahead=self._ahead(rows) if self.all.samples > 1 else None,
+            ahead=self._ahead(rows) if any(kind.settings.samples > 1 for kind in self.kinds) else None,
         )
         self.crew.bind(self.rows, self.actions)
 
@@ -122,4 +123,10 @@ class NetworkQ(Networks, QFunction):
         return self.crew.values(start, stop)
 
     def values(self, frames: Nest, heads: slice = slice(None)) -> torch.Tensor:
-        return self.all.part(heads).values(self.encoder(frames), self.encoder.piece)
+        inputs, (first, last, _) = self.encoder(frames), heads.indices(self.heads)
+        found = []
+        for run, own in self.runs:
+            asked = slice(max(first, run.start) - run.start, min(last, run.stop) - run.start)
+            if asked.start < asked.stop:
+                found.append(own.part(asked).values(inputs, self.encoder.piece))
+        return torch.cat(found)

@@ -10,7 +10,7 @@ def middles(count: int, like: torch.Tensor) -> torch.Tensor:
     return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count
 
 
-def slope(quantiles: torch.Tensor, wanted: torch.Tensor, width: float) -> torch.Tensor:
+def slope(quantiles: torch.Tensor, wanted: torch.Tensor, width: float | torch.Tensor) -> torch.Tensor:
     """[..., N] the slope of the quantile regression loss of `quantiles` [..., N] against equally likely samples
     [..., J]: each pulls a quantile towards itself, by its share from above and the rest from below, in proportion
     within `width` and evenly beyond. Summed over the quantiles; the mean over samples."""

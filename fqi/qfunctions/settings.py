@@ -63,20 +63,25 @@ class Regression:
 
     updates: int = option(300, "Gradient steps in each round.", low=1)
     batch: int = option(256, "Rows in each gradient step.", low=1)
-    lr: float = option(3e-3, "Learning rate at the start of each round.", above=0, high=1e30)
+    lr: float = option(3e-3, "Learning rate at the start of each round.", above=0, high=1e30, sweep=True)
     schedule: str = option(
-        "cosine", "How the learning rate falls within a round.", choices=("cosine", "linear", "constant")
+        "cosine", "How the learning rate falls within a round.", choices=("cosine", "linear", "constant"), sweep=True
     )
-    loss: str = option("squared", "Regression loss.", choices=("huber", "squared"))
+    loss: str = option("squared", "Regression loss.", choices=("huber", "squared"), sweep=True)
     huber: float = option(
-        1.0, "Where Huber turns linear, in standard deviations of the targets.", above=0, only=("loss", "huber")
+        1.0,
+        "Where Huber turns linear, in standard deviations of the targets.",
+        above=0,
+        only=("loss", "huber"),
+        sweep=True,
     )
-    clip: float = option(10.0, "Largest norm of a head's gradient, targets being standardised.", above=0)
+    clip: float = option(10.0, "Largest norm of a head's gradient, targets being standardised.", above=0, sweep=True)
     conservative: float = option(
         0.0,
         "Penalty on log sum exp Q - Q(logged action), in units of value (CQL): values of actions that the log does not "
         "take are pressed down; 0: none.",
         low=0,
+        sweep=True,
     )
     start: str = option(
         "warm", "Begin each round at the last one's weights (warm) or at new ones (cold).", choices=("warm", "cold")
@@ -102,16 +107,18 @@ class MlpSettings(Regression):
         "squared",
         "Regression loss; quantile: the distribution of the return by its quantiles, whose mean is the value (QR).",
         choices=("huber", "squared", "quantile"),
+        sweep=True,
     )
     huber: float = option(
         1.0,
         "Where Huber turns linear, and the loss of quantiles even, in standard deviations of the targets.",
         above=0,
         only=("loss", ("huber", "quantile")),
+        sweep=True,
     )
     quantiles: int = option(16, "Quantiles of each action's return.", low=2, high=1024, only=("loss", "quantile"))
 
-    width: int = option(64, "Units in each hidden layer.", low=1, high=65536)
+    width: int = option(64, "Units in each hidden layer.", low=1, high=65536, sweep=True)
     depth: int = option(2, "Hidden layers.", low=1, high=32)
 
     @property

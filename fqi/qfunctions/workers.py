@@ -10,6 +10,8 @@ import threading
 import time
 import types
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,9 @@ import torch.multiprocessing
 
 from fqi.errors import UserError
 from fqi.networks.alignment import ALIGN
-from fqi.networks.contract import Architecture
 from fqi.qfunctions.contract import Weights
-from fqi.qfunctions.heads import Heads, Rows, State
+from fqi.qfunctions.heads import Kind, Rows, State, heads_of
 from fqi.qfunctions.pairs import LogSearch
-from fqi.qfunctions.settings import Regression
 
 WINDOW = 65536  # frames that the workers value at once
 
@@ -31,10 +31,8 @@ WINDOW = 65536  # frames that the workers value at once
 class Crew:
     """Trains every head of a state in place: here, or in one worker process for each share of the heads."""
 
-    def __init__(
-        self, settings: Regression, architecture: Architecture, state: State, shares: list[list[slice]], apart: bool
-    ) -> None:
-        self.settings, self.architecture, self.state = settings, architecture, state
+    def __init__(self, kinds: Sequence[Kind], state: State, shares: list[list[slice]], apart: bool) -> None:
+        self.kinds, self.state = tuple(kinds), state
         self.shares, self.apart = shares, apart
         self.pipes: list[Connection] = []
         self.processes: list[Any] = []
@@ -45,7 +43,7 @@ class Crew:
         P, B, F = len(self.state.flat), len(rows.frame), len(rows.inputs)
         self.targets = torch.zeros(P, B, device=rows.frame.device)
         if not self.apart:
-            self.here = Share(self.settings, self.architecture, self.state, self.shares[0], rows, self.targets)
+            self.here = Share(self.kinds, self.state, self.shares[0], rows, self.targets)
             return
         self.close()
         self.outputs = torch.zeros(P, min(F, WINDOW), actions)
@@ -56,9 +54,7 @@ class Crew:
         context = torch.multiprocessing.get_context("spawn")
         for heads in self.shares:
             pipe, other = context.Pipe()
-            arguments = (
-                other, self.settings, self.architecture, self.state, heads, rows, self.targets, self.outputs, search
-            )  # fmt: skip
+            arguments = (other, self.kinds, self.state, heads, rows, self.targets, self.outputs, search)
             process = context.Process(target=_work, args=arguments, daemon=True)
             self.pipes.append(pipe)
             with _plain_start():
@@ -133,8 +129,7 @@ class Share:
 
     def __init__(
         self,
-        settings: Regression,
-        architecture: Architecture,
+        kinds: Sequence[Kind],
         state: State,
         groups: list[slice],
         rows: Rows,
@@ -142,7 +137,7 @@ class Share:
     ) -> None:
         if len(rows.training) < ALIGN:  # batches are then no whole cache lines, and stacked heads would round unlike
             groups = [slice(head, head + 1) for group in groups for head in range(group.start, group.stop)]
-        self.groups = [(group, Heads(settings, architecture, state.part(group))) for group in groups]
+        self.groups = [(group, heads_of(kinds[group], state.part(group))) for group in groups]
         self.rows, self.targets = rows, targets
         packed = rows.packed()
         for _, heads in self.groups:
@@ -151,8 +146,9 @@ class Share:
     def fit(self, weights: Weights | None = None) -> list[int]:
         steps = []
         for group, heads in self.groups:
-            own = None if weights is None else weights.part(group)
-            steps += [heads.fit(self.targets[group], own)] * (group.stop - group.start)
+            for run, own in _runs(weights, group):
+                part = heads.part(slice(run.start - group.start, run.stop - group.start))
+                steps += [part.fit(self.targets[run], own)] * (run.stop - run.start)
         return steps
 
     def values(self, start: int, stop: int) -> torch.Tensor:
@@ -164,10 +160,19 @@ class Share:
         return torch.cat(found, 1)[:, : stop - start]
 
 
+def _runs(weights: Weights | None, group: slice) -> list[tuple[slice, Weights | None]]:
+    """A group of heads in runs that draw their rows alike, by weight or not."""
+    if weights is None or weights.alike is None:
+        return [(group, None if weights is None else weights.part(group))]
+    alike = weights.alike[group].tolist()
+    edges = [i for i in range(len(alike) + 1) if i in (0, len(alike)) or alike[i] != alike[i - 1]]
+    runs = [slice(group.start + a, group.start + b) for a, b in pairwise(edges)]
+    return [(run, None if alike[run.start - group.start] else replace(weights.part(run), alike=None)) for run in runs]
+
+
 def _work(
     pipe: Connection,
-    settings: Regression,
-    architecture: Architecture,
+    kinds: Sequence[Kind],
     state: State,
     groups: list[slice],
     rows: Rows,
@@ -179,7 +184,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and closes the pipe
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    share = Share(settings, architecture, state, groups, rows, targets)
+    share = Share(kinds, state, groups, rows, targets)
     while True:
         try:
             command, *arguments = pipe.recv()

@@ -14,18 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from fqi.bounds import earnable
+from fqi.each import slots
 from fqi.errors import UserError
 from fqi.iteration import fitted_q_iteration
 from fqi.log import Log
 from fqi.options import CODE, base_types
 from fqi.regressors import REGRESSORS
-from fqi.returns import prepared
 from fqi.run import build
 from fqi.settings import Config, TrainSettings
-from fqi.training import UNBOUNDED, configure, training_rows
-from fqi.values import Value
-from fqi.weights import weighting
+from fqi.training import configure, training_rows
 
 # What an option is given here: its values, and what they need to have an effect. Without an entry: every choice but
 # the default, or a number beside the default.
@@ -45,6 +42,7 @@ GIVEN = {
     "ensemble": ([3], {}),
     "holdout": ([0.5], {}),
     "holdout_by": (["episodes"], {"holdout": 0.5}),
+    "subset": ([0.5], {}),
     "ridge": ([1.0], {}),
     "quantiles": ([4], {"loss": "quantile"}),
     "width": ([9], {}),
@@ -113,14 +111,11 @@ def learned(kind: str, flags: Flags) -> bytes | str:
     log = small_log(kind)
     try:
         config = configured(kind, flags)
-        rows, returns = prepared(log, config.train)
-        weights, training = weighting(log, config.train), training_rows(log.steps, config, log.lengths)
-        low, high = earnable(log, config.train.gamma)
-        bound = (min(low, 0.0), max(high, 0.0)) if config.train.bound == "earnable" else UNBOUNDED
+        own, training = slots(log, config), training_rows(log.steps, config, log.lengths)
         q = build(config, log.observation_space, log.action_space, "cpu", 1)
         with torch.no_grad():
-            q.bind(rows, training)
-            rounds = fitted_q_iteration(rows, q, Value.of(config), range(1, 3), bound, (), returns, weights)
+            q.bind(own.rows, training)
+            rounds = fitted_q_iteration(own.rows, q, own.value, range(1, 3), own.bound, (), own.returns, own.weights)
             bits = [done.next_targets.numpy().tobytes() for done in rounds]
             bits += [t.numpy().tobytes() for t in q.checkpoint().values()]
         played = q.support(log.observations)

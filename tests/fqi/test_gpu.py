@@ -44,7 +44,7 @@ def test_one_step_equals_the_cpus():
         heads = Heads(MlpSettings(width=32), dense, State.new(dense, (0, 1, 2), device))
         heads.state.flat.copy_(flat)
         with torch.no_grad():
-            heads._step(inputs.to(device), actions.to(device), wanted.to(device), rate=1e-3)
+            heads._step(inputs.to(device), actions.to(device), wanted.to(device), rates=[1e-3] * 3)
             found.append((heads.network.gradient.cpu(), heads.values(inputs[0].to(device), PIECE).cpu()))
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-3)

@@ -13,7 +13,7 @@ from fqi.networks.alignment import aligned
 from fqi.networks.perceptrons import Dense
 from fqi.qfunctions import heads as module
 from fqi.qfunctions.contract import Weights
-from fqi.qfunctions.heads import Heads, Rows, State
+from fqi.qfunctions.heads import Heads, Kind, Rows, State
 from fqi.qfunctions.inputs import PIECE, Columns
 from fqi.qfunctions.settings import MlpSettings
 from fqi.qfunctions.workers import Share
@@ -117,7 +117,7 @@ def test_gradients_equal_autograds(loss, depth, B):
     plain = Plain(heads)
     data = batch(B, 4, 3, 3)
     expected = plain.gradient(*data)
-    heads._step(*data, rate=0.0)
+    heads._step(*data, rates=[0.0] * 3)
     parameters = sum(i * o + o for i, o in itertools.pairwise(heads.network.sizes))
     assert (heads.network.gradient[:, parameters:] == 0).all()  # the padding
     torch.testing.assert_close(heads.network.gradient.double(), expected, rtol=1e-4, atol=2e-6)
@@ -143,7 +143,7 @@ def test_the_conservative_slope_equals_autograds_in_units_of_value(weighted):
             loss = (error**2 / 2 + 0.7 * penalty) * (factor[head, :, 0].double() if weighted else 1)
             (loss.mean() / scale**2).backward()  # the fit sees errors in units of the targets' scale
         expected.append(leaf.grad)
-    heads._step(inputs, actions, wanted, 0.0, factor if weighted else None)
+    heads._step(inputs, actions, wanted, [0.0] * 3, factor if weighted else None)
     torch.testing.assert_close(heads.network.gradient.double(), torch.stack(expected), rtol=1e-4, atol=2e-6)
 
 
@@ -171,7 +171,7 @@ def test_steps_equal_plain_clipped_adam(clip):
     plain = Plain(heads)
     for t in range(25):
         data = batch(32, 4, 3, 3, seed=t)
-        heads._step(*data, rate=1e-2 * (1 - t / 25))
+        heads._step(*data, rates=[1e-2 * (1 - t / 25)] * 3)
         plain.step(*data, rate=1e-2 * (1 - t / 25))
     assert heads.state.count.tolist() == [25] * 3
     torch.testing.assert_close(heads.state.flat.double(), plain.flat, rtol=1e-3, atol=1e-4)
@@ -179,7 +179,7 @@ def test_steps_equal_plain_clipped_adam(clip):
 
 def test_rates_fall_within_a_round():
     rates = {name: heads_of((2, 4, 2), schedule=name, lr=0.4, updates=4) for name in ("cosine", "linear", "constant")}
-    found = {name: [heads._rate(done) for done in range(4)] for name, heads in rates.items()}
+    found = {name: [heads._rates(done)[0] for done in range(4)] for name, heads in rates.items()}
     # Cosine: .2 (1 + cos(pi t / 4)) at t = 0, 1, 2, 3.
     assert found["cosine"] == pytest.approx([0.4, 0.2 + 0.2 * math.sqrt(0.5), 0.2, 0.2 - 0.2 * math.sqrt(0.5)])
     assert found["linear"] == pytest.approx([0.4, 0.3, 0.2, 0.1])
@@ -294,15 +294,15 @@ def test_a_factor_multiplies_a_rows_part_of_the_loss(loss):
     heads = heads_of((4, 7, 3), loss=loss, huber=0.8, clip=float("inf"))
     heads.state.flat.uniform_(-0.7, 0.7, generator=torch.Generator().manual_seed(1))
     inputs, actions, wanted = batch(16, 4, 3, 3)
-    heads._step(inputs, actions, wanted, 0.0, torch.full((3, 16, 1), 3.0))
+    heads._step(inputs, actions, wanted, [0.0] * 3, torch.full((3, 16, 1), 3.0))
     three = heads.network.gradient.clone()
-    heads._step(inputs, actions, wanted, 0.0)
+    heads._step(inputs, actions, wanted, [0.0] * 3)
     torch.testing.assert_close(three, 3 * heads.network.gradient)
     only = torch.zeros(3, 16, 1)
     only[:, 5] = 16.0
-    heads._step(inputs, actions, wanted, 0.0, only)
+    heads._step(inputs, actions, wanted, [0.0] * 3, only)
     alone = heads.network.gradient.clone()
-    heads._step(inputs[:, 5:6], actions[:, 5:6], wanted[:, 5:6], 0.0)
+    heads._step(inputs[:, 5:6], actions[:, 5:6], wanted[:, 5:6], [0.0] * 3)
     torch.testing.assert_close(alone, heads.network.gradient, rtol=1e-4, atol=1e-5)
 
 
@@ -404,7 +404,8 @@ def test_a_heads_bits_do_not_depend_on_its_neighbours(B, D):
     results = {}
     for groups in ([slice(0, 3)], [slice(0, 1), slice(1, 3)], [slice(0, 1), slice(1, 2), slice(2, 3)]):
         heads = heads_of((D, 5, 3), updates=12, batch=32)
-        share = Share(heads.settings, heads.architecture, heads.state, groups, rows, targets)
+        kinds = [Kind(heads.architecture, heads.settings)] * len(heads.each)
+        share = Share(kinds, heads.state, groups, rows, targets)
         assert share.fit() == [12, 12, 12]
         results[len(groups)] = (heads.state.flat, heads.state.draws, share.values(0, B))
     for other in (2, 3):

@@ -67,7 +67,7 @@ def test_a_fold_finds_the_distribution_of_returns():
     rows = transitions(log, 0.5)
     with torch.no_grad():
         iterate(q, rows, 3)
-        found = q.all._outputs(q.encoder(frames[:2]))  # [P, 2, A * N]
+        found = q.runs[0][1]._outputs(q.encoder(frames[:2]))  # [P, 2, A * N]
         found = found * q.state.scale[:, None, None] + q.state.mean[:, None, None]
     expected = torch.tensor([[-0.5, 0.5], [-1, 1]]).expand(2, 2, 2)
     torch.testing.assert_close(found[:, :, :2], expected, atol=0.1, rtol=0)
