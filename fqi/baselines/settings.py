@@ -151,7 +151,7 @@ class DqnSettings(DqnUpdates):
     exploration_repeat: int = option(
         1,
         "Steps for which a random action is kept at most, drawn evenly from 1; the share of random steps stays the "
-        "same. Tasks that must be shaken for long, such as MountainCar, need 10 or more.",
+        "same. Tasks that must be shaken for long need many: MountainCar 40.",
         low=1,
     )
 
