@@ -68,6 +68,14 @@ def train(
             show_default=False,
         ),
     ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            help="GiB that the log's observations may take: where they need more, they stay on disk and are read in "
+            "blocks that are shuffled. \\[default: half of this machine's]",
+            show_default=False,
+        ),
+    ] = None,
     trust: Trust = False,
     json: Json = False,
 ) -> None:
@@ -75,15 +83,16 @@ def train(
     if resume is not None:
         if sweep:
             raise UserError("--resume goes on with the run's own settings; --sweep belongs to a new run")
-        return _resume(resume, given, log, out, config, trust, json)
+        return _resume(resume, given, log, out, config, memory, trust, json)
     if trust:
         raise UserError("--trust belongs to --resume: what you type yourself is trusted anyway")
     from fqi.datasets.load import load_log
+    from fqi.frames import all_on_disk
     from fqi.training import configure
     from fqi.training import train as start
 
     reference = str(newest(LOGS, "log", "fqi collect")) if log is None else log
-    loaded = load_log(reference)
+    loaded = load_log(reference, memory=_bytes(memory))
     values = {} if config is None else read_toml(config)
     kinds: list[type[Any]] = [TrainSettings, *(kind.settings for kind in REGRESSORS.values())]
     settings = configure(loaded, values, str(config or "settings"), given, typed(sweep or [], kinds))
@@ -99,6 +108,10 @@ def train(
     )
     if settings.sweep:
         say(f"{counted(len(settings.settings), 'setting')}: {'; '.join(settings.labels)}", json)
+    kept = all_on_disk(loaded.observations)
+    if kept:
+        size = sum(frames.nbytes for frames in kept) / 2**30
+        say(f"observations take {size:.2f} GiB and stay on disk; {kept[0].memory / 2**30:.2f} GiB are held", json)
     if loaded.provenance.get("unfinished"):
         print(f"fqi: note: {reference} is an unfinished collection; its whole episodes are used", file=sys.stderr)
     command = ["fqi", *sys.argv[1:]]
@@ -107,20 +120,39 @@ def train(
     return _finish(run, json)
 
 
+def _bytes(memory: float | None) -> int:
+    """What observations may take in memory."""
+    if memory is None:
+        from fqi.datasets.hdf5 import memory_bytes
+
+        return memory_bytes() // 2
+    if not 0 < memory < 1 << 20:
+        raise UserError(f"--memory must be a number of GiB above 0, found {memory:g}")
+    return int(memory * 2**30)
+
+
 def _resume(
-    path: Path, given: dict[str, Any], log: str | None, out: Path | None, config: Path | None, trust: bool, json: bool
+    path: Path,
+    given: dict[str, Any],
+    log: str | None,
+    out: Path | None,
+    config: Path | None,
+    memory: float | None,
+    trust: bool,
+    json: bool,
 ) -> None:
     from fqi.datasets.load import load_log
     from fqi.run import Run
     from fqi.training import resume
 
-    if out or config or set(given) - {"iterations"}:
+    if out or config or memory is not None or set(given) - {"iterations"}:
         raise UserError("--resume goes on with the run's own settings; only --iterations may be given beside it")
     run = Run.open(path)
     if trust and not trust_code(run.config):
         raise UserError(f"{run.path} names no py:… function, and so --trust has no effect")
     reference = run.record["log"]["reference"] if log is None else log
-    loaded = load_log(reference)
+    kept = run.record["log"].get("memory")  # whoever shuffles blocks as before draws the same batches
+    loaded = load_log(reference, memory=kept if isinstance(kept, int) else None)
     wanted = given.get("iterations") or run.config.train.iterations
     say(f"go on with {path} after round {max(run.rounds, default=0)}, to round {wanted}; log {reference}", json)
     with _working(path, wanted) as listen:

@@ -12,6 +12,7 @@ from fqi.datasets.formats import d3rlpy, d4rl, dqn_replay, foreign, minari, npz,
 from fqi.datasets.journal import SUFFIX, journal_path
 from fqi.errors import UserError
 from fqi.log import Log
+from fqi.nest import leaves
 
 FORMATS: tuple[Format, ...] = (
     minari.FORMAT,
@@ -33,7 +34,16 @@ def load_log(reference: str | Path, verify: bool = False, memory: int | None = N
     Of a log of the own format, observations that take more bytes than `memory` stay on disk.
     """
     name, form = resolve(reference)
-    return store.read_log(name, verify, memory) if form is store.FORMAT else form.read(name)
+    if form is store.FORMAT:
+        return store.read_log(name, verify, memory)
+    log = form.read(name)
+    taken = sum(leaf.nbytes for leaf in leaves(log.observations).values())
+    if memory is not None and taken > memory:
+        raise UserError(
+            f"{reference}: observations take {taken / 2**30:.2f} GiB, more than the {memory / 2**30:.2f} GiB of "
+            f"--memory; only fqi's own format can stay on disk: fqi data convert {reference} LOG{store.SUFFIX}"
+        )
+    return log
 
 
 def load_columns(reference: str | Path) -> Columns:

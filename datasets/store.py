@@ -88,7 +88,7 @@ def _read(path: Path, lenient: bool, verify: bool, memory: int | None = None) ->
             try:
                 with file.damage(name):
                     if name in left:
-                        columns.arrays[name] = as_leaf(StoredFrames(file, name))
+                        columns.arrays[name] = as_leaf(StoredFrames(file, name, memory or 0))
                     else:
                         columns.arrays[name] = file.read(file.dataset(name), name)
                     if verify:

@@ -21,19 +21,19 @@ _BLOCK_BYTES = 1 << 20
 class StoredFrames(Frames):
     """A column of observations in an HDF5 file, which is kept open. A copy in another process opens it for itself."""
 
-    def __init__(self, file: SafeFile, name: str) -> None:
-        self.path, self.name = Path(file.path).absolute(), name
+    def __init__(self, file: SafeFile, name: str, memory: int) -> None:
+        self.path, self.name, self.memory = Path(file.path).absolute(), name, memory
         self.shape, self.dtype = file.check_rows(name)
         settings = file.dataset(name).get_create_plist()
         chunk = settings.get_chunk() if settings.get_layout() == h5d.CHUNKED else None
         self.block = max(1, chunk[0] if chunk else _BLOCK_BYTES // max(1, self.row_bytes))
-        self.filtered = settings.get_nfilters() > 0
+        self.packed = settings.get_nfilters() > 0
         self._open()
 
     def _open(self) -> None:
         self._stack = contextlib.ExitStack()
         # Where chunks are packed, a piece of one costs the whole: a cache of some is worth its copies.
-        self._file = self._stack.enter_context(opened(self.path, whole_rows=not self.filtered, links_known=True))
+        self._file = self._stack.enter_context(opened(self.path, whole_rows=not self.packed, links_known=True))
         self._dataset = self._file.dataset(self.name)
         if self._file.check_rows(self.name) != (self.shape, self.dtype):
             raise UserError(f"{self.path}: {self.name}: has changed since it was opened; begin again")

@@ -21,6 +21,8 @@ class Frames(ABC):
     shape: tuple[int, ...]  # (F, *observation)
     dtype: np.dtype[Any]
     block: int  # rows that lie together: to read one costs about as much as to read all of them
+    packed: bool  # whether a block must be unpacked as a whole to read any row of it
+    memory: int  # bytes that rows of it may take at once, whoever reads them
 
     @abstractmethod
     def read(self, first: int, last: int) -> Array:
@@ -89,9 +91,14 @@ def frames_on_disk(leaf: Any) -> Frames | None:
     return leaf if isinstance(leaf, Frames) else None
 
 
+def all_on_disk(nest: Nest) -> list[Frames]:
+    """Every leaf that lies on disk."""
+    return [frames for leaf in leaves(nest).values() if (frames := frames_on_disk(leaf)) is not None]
+
+
 def on_disk(nest: Nest) -> bool:
     """Whether some leaf lies on disk."""
-    return any(frames_on_disk(leaf) is not None for leaf in leaves(nest).values())
+    return bool(all_on_disk(nest))
 
 
 def pieces(array: Array) -> Iterator[tuple[int, Array]]:

@@ -20,6 +20,7 @@ class Regressor:
     workers: bool = False  # can share its heads out among processes
     continuous: str = ""  # module:class that regresses on continuous actions; none where that cannot be done
     sweeps: bool = False  # heads may differ in the options that are marked so, and in the rows that they draw
+    streams: bool = False  # can train on frames that stay on disk
 
     @property
     def settings(self) -> type[Any]:
@@ -50,7 +51,17 @@ REGRESSORS = {
         holdout=0.05,
         workers=True,
         sweeps=True,
+        streams=True,
         continuous="fqi.qfunctions.continuous:ContinuousMlp",
     ),
-    "cnn": Regressor("fqi.qfunctions.cnn", "Cnn", "CnnSettings", ensemble=2, holdout=0.05, workers=True, sweeps=True),
+    "cnn": Regressor(
+        "fqi.qfunctions.cnn",
+        "Cnn",
+        "CnnSettings",
+        ensemble=2,
+        holdout=0.05,
+        workers=True,
+        sweeps=True,
+        streams=True,
+    ),
 }

@@ -33,6 +33,7 @@ import fqi
 from fqi import spaces
 from fqi.errors import UserError
 from fqi.files import json_line, lock, read_json_lines, write_bytes, write_json
+from fqi.frames import all_on_disk
 from fqi.log import Log, fingerprint
 from fqi.qfunctions.contract import Fitted, QFunction
 from fqi.settings import Config, read_toml, resolve
@@ -104,6 +105,7 @@ class Run:
             "log": {
                 "reference": log_reference,
                 "fingerprint": fingerprint(log),
+                "memory": max((frames.memory for frames in all_on_disk(log.observations)), default=None),
                 "steps": log.steps,
                 "episodes": log.episodes,
                 "behaviours": list(log.behaviours),

@@ -16,11 +16,13 @@ import torch
 
 from fqi.each import slots
 from fqi.errors import UserError
+from fqi.frames import on_disk
 from fqi.iteration import Round, fitted_q_iteration
 from fqi.log import Log, fingerprint
 from fqi.maximise import bounded_box
 from fqi.nest import Array, leaf_spaces
 from fqi.qfunctions.contract import Fitted, QFunction
+from fqi.regressors import REGRESSORS
 from fqi.run import Run, build
 from fqi.scan import log_values
 from fqi.settings import Config, resolve
@@ -103,6 +105,7 @@ def resume(run: Run, log: Log, *, iterations: int | None = None, listen: Listene
 
 def _rounds(log: Log, config: Config, begin: Callable[[Fitted], tuple[Run, int]], listen: Listener | None) -> Run:
     """Train to the last round into the run that `begin` gives, with the round after which to go on."""
+    _refuse_whole_frames(log, config)
     K, own = config.train.iterations, slots(log, config)
     rows, value = own.rows, own.value
     training = training_rows(len(rows), config, log.lengths)
@@ -130,6 +133,28 @@ def _rounds(log: Log, config: Config, begin: Callable[[Fitted], tuple[Run, int]]
     finally:
         q.close()
     return run
+
+
+def _refuse_whole_frames(log: Log, config: Config) -> None:
+    """Frames that stay on disk are never in memory together."""
+    if not on_disk(log.observations):
+        return
+    able = " or ".join(name for name, kind in REGRESSORS.items() if kind.streams)
+    if not config.kind.streams:
+        raise UserError(
+            f"the frames of this log stay on disk, and the {config.train.regressor} regressor holds all of them in "
+            f"memory; give regressor {able}, or a larger --memory"
+        )
+    if not isinstance(log.action_space, gym.spaces.Discrete):
+        raise UserError(
+            "the frames of this log stay on disk, and with continuous actions all of them are held in memory; give "
+            "a larger --memory"
+        )
+    if config.train.constraint:
+        raise UserError(
+            "the frames of this log stay on disk, and constraint clones the behaviour from all of them in memory; give "
+            "constraint 0, or a larger --memory"
+        )
 
 
 def _past(run: Run, q: Fitted, last: int, rounds: int, frames: int) -> list[torch.Tensor]:

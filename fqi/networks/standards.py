@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 
 from fqi.encoding import scaled_columns
+from fqi.nest import Array
 
 
 def standards(raw: torch.Tensor, space: gym.Space[Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Centre and spread [..., 1, D] of features [..., B, D]; categories and constant columns are left as they are."""
     centre, spread = raw.double().mean(-2, keepdim=True), raw.double().std(-2, correction=0, keepdim=True)
-    scaled = torch.from_numpy(scaled_columns(space)).to(raw.device) & (spread > 1e-6 * centre.abs().clamp_min(1e-6))
-    return (
-        torch.where(scaled, centre, 0.0).to(raw.dtype),
-        torch.where(scaled, spread, 1.0).to(raw.dtype),
-    )
+    centre, spread = scales(centre, spread, space)
+    return centre.to(raw.dtype), spread.to(raw.dtype)
+
+
+def scales(centre: torch.Tensor, spread: torch.Tensor, space: gym.Space[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and spread [..., D] of features, but 0 and 1 of those that are left as they are."""
+    scaled = torch.from_numpy(scaled_columns(space)).to(spread.device) & (spread > 1e-6 * centre.abs().clamp_min(1e-6))
+    return torch.where(scaled, centre, 0.0), torch.where(scaled, spread, 1.0)
+
+
+def measured(pieces: Iterable[Array], space: gym.Space[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Centre and spread [D] of features [n, D] that come piece by piece: what `standards` says of all of them."""
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)  # squared distances from the mean
+    for piece in pieces:
+        own, total = piece.mean(0, dtype=np.float64), count + len(piece)
+        apart = own - mean
+        squares = squares + np.square(piece - own).sum(0) + np.square(apart) * (count * len(piece) / total)
+        mean = mean + apart * (len(piece) / total)
+        count = total
+    spread = np.sqrt(squares / max(1, count))
+    return scales(torch.from_numpy(np.asarray(mean)), torch.from_numpy(spread), space)

@@ -20,7 +20,7 @@ from fqi.networks.graphs import CudaGraph, Graph
 from fqi.qfunctions import quantiles
 from fqi.qfunctions.captured import Captured
 from fqi.qfunctions.contract import Weights
-from fqi.qfunctions.inputs import Inputs
+from fqi.qfunctions.inputs import Inputs, Window
 from fqi.qfunctions.settings import Regression
 
 
@@ -210,7 +210,7 @@ class Heads:
         done, best = 0, _Best(self, all_targets) if settings.patience else None
         check = -(-settings.updates // settings.checks)
         drawn = None if weights is None else _Drawn.of(weights, self.rows.training)
-        if self.graph is not None and best is None:
+        if self.graph is not None and best is None and self.inputs.resident:
             done = self._captured(normal, drawn)
         else:
             for inputs, actions, wanted, factor in self._batches(normal, drawn):
@@ -252,25 +252,23 @@ class Heads:
         if weighted not in self.steps:
             self.steps[weighted] = Captured(self, size, weighted, self.graph())
         rates = torch.tensor([self._rates(done) for done in range(self.settings.updates)]).to(self.device)
-        return self.steps[weighted].run(self._orders(targets.shape[1], drawn), targets, slope, rates)
+        orders = (window.rows for window in self._orders(targets.shape[1], drawn))
+        return self.steps[weighted].run(orders, targets, slope, rates)
 
     def _size(self, rows: int) -> int:
         """Rows of a batch: whole cache lines where there are as many."""
         return min(self.settings.batch, max(rows - rows % ALIGN, min(rows, ALIGN)))
 
-    def _orders(self, rows: int, drawn: _Drawn | None) -> Iterator[torch.Tensor]:
+    def _orders(self, rows: int, drawn: _Drawn | None) -> Iterator[Window]:
         """The training rows [P, n * b] of the round's batches, a block of batches at a time: shuffle, slice; again when
         the rows run out. Rows that are drawn by weight come anew for each block instead."""
         size = self._size(rows)
         left, block = self.settings.updates, self.inputs.block(size)
-        while left > 0:
-            if drawn is None:
-                order = torch.stack([torch.randperm(rows, generator=g, device=self.device) for g in self.generators])
-            else:
-                order = drawn.rows(min(block, left) * size, self.generators)
-            for start in range(0, order.shape[1] - size + 1, block * size):
-                count = min(block, (order.shape[1] - start) // size, left)
-                yield order[:, start : start + count * size]
+        for window in self._windows(size, block, left, drawn):
+            for start in range(0, window.rows.shape[1] - size + 1, block * size):
+                count = min(block, (window.rows.shape[1] - start) // size, left)
+                part = slice(start, start + count * size)
+                yield Window(window.rows[:, part], window.inputs, window.place[:, part])
                 left -= count
                 if left == 0:
                     return
@@ -279,10 +277,11 @@ class Heads:
         """The round's batches [P, b, …]: a block of them is gathered, and then sliced."""
         P, rows, _ = targets.shape
         size, offset = self._size(rows), torch.arange(P, device=self.device)[:, None] * rows
-        for part in self._orders(rows, drawn):
+        for window in self._orders(rows, drawn):
+            part = window.rows  # [P, n * b]
             count = part.shape[1] // size
             shape = (P, count, size)
-            inputs = self.inputs.at(part.reshape(-1)).view(*shape, -1)
+            inputs = window.inputs.at(window.place.reshape(-1)).view(*shape, -1)
             actions = self.actions[part.reshape(-1)].view(*shape, 1)
             wanted = targets.flatten(0, 1)[(part + offset).reshape(-1)].view(*shape, -1)
             factor = None
@@ -290,6 +289,16 @@ class Heads:
                 factor = drawn.slope.reshape(-1)[(part + offset).reshape(-1)].view(*shape, 1)
             for i in range(count):
                 yield inputs[:, i], actions[:, i], wanted[:, i], None if factor is None else factor[:, i]
+
+    def _windows(self, size: int, block: int, updates: int, drawn: _Drawn | None) -> Iterator[Window]:
+        """Rows in the order in which they are regressed on, epoch after epoch or draw after draw, without end."""
+        while True:
+            if drawn is None:
+                yield from self.inputs.epoch(size, self.generators)
+                continue
+            rows = drawn.rows(min(block, updates) * size, self.generators)
+            updates -= rows.shape[1] // size
+            yield Window(rows, self.inputs, rows)
 
     def _rates(self, done: int) -> list[float]:
         """[P] the learning rate of each head after so many steps of the round."""

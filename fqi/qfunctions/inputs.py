@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -12,9 +14,10 @@ import numpy as np
 import torch
 
 from fqi.encoding import encode, width
-from fqi.nest import Array, Nest, leaves
+from fqi.errors import UserError
+from fqi.nest import Array, Nest, leaves, take
 from fqi.networks.alignment import aligned
-from fqi.networks.standards import standards
+from fqi.networks.standards import measured, standards
 from fqi.transitions import Transitions
 
 PIECE = 2048  # rows of columns valued at once on a CPU: hidden layers then fit its cache, however many heads
@@ -32,6 +35,7 @@ class Inputs(ABC):
 
     columns: int  # D
     piece: int  # rows valued at once on a CPU
+    resident: bool = True  # whether all of it lies in memory
 
     @abstractmethod
     def __len__(self) -> int:
@@ -56,6 +60,24 @@ class Inputs(ABC):
     @abstractmethod
     def block(self, batch: int) -> int:
         """Batches of so many rows that are gathered at once."""
+
+    def epoch(self, batch: int, generators: Sequence[torch.Generator]) -> Iterator[Window]:
+        """All rows once, in an order [P, ·] drawn by each head's generator, in windows of `batch` rows or more.
+
+        What lies in memory is one window; what does not is read into memory window by window.
+        """
+        device = generators[0].device
+        order = torch.stack([torch.randperm(len(self), generator=g, device=device) for g in generators])
+        yield Window(order, self, order)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows to be regressed on next, and inputs in memory that hold them."""
+
+    rows: torch.Tensor  # [P, n]
+    inputs: Inputs
+    place: torch.Tensor  # [P, n] where each row lies in the inputs
 
 
 class Columns(Inputs):
@@ -120,6 +142,7 @@ class Encoder(ABC):
     """Turns frames into the inputs of a network: a whole log's, or those of any other frames."""
 
     width: int  # D
+    row_bytes: int = 0  # that a row takes in memory, frames that it shares with others left out
     piece: int  # rows valued at once on a CPU
     device: torch.device
 
@@ -127,9 +150,17 @@ class Encoder(ABC):
     def bound(self, rows: Transitions, training: torch.Tensor) -> Inputs:
         """The inputs of a log's frames; scales are taken from the rows [B] that are regressed on."""
 
+    def measure(self, pieces: Iterable[Nest]) -> None:
+        """Take the scales, if there are any, from the frames of the rows that are regressed on, piece by piece."""
+        raise UserError("these inputs cannot stay on disk; give a larger --memory")
+
     @abstractmethod
     def __call__(self, frames: Nest) -> torch.Tensor:
         """[B, D] the inputs of any frames."""
+
+    def of(self, frames: Nest, shown: Array) -> Inputs:
+        """The inputs of frames in memory, of which those with the numbers shown [n, S] are looked at together."""
+        raise UserError("these inputs cannot stay on disk; give a larger --memory")
 
     @abstractmethod
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -143,6 +174,7 @@ class ColumnEncoder(Encoder):
 
     def __init__(self, space: gym.Space[Any], device: torch.device) -> None:
         self.space, self.device, self.width = space, device, width(space)
+        self.row_bytes = 4 * self.width
         self.centre, self.spread = torch.zeros(self.width, device=device), torch.ones(self.width, device=device)
 
     def bound(self, rows: Transitions, training: torch.Tensor) -> Columns:
@@ -158,6 +190,14 @@ class ColumnEncoder(Encoder):
         features = torch.from_numpy(encode(frames, self.space)).to(self.device)
         return (features - self.centre) / self.spread
 
+    def measure(self, pieces: Iterable[Nest]) -> None:
+        centre, spread = measured((encode(frames, self.space) for frames in pieces), self.space)
+        self.centre.copy_(centre)
+        self.spread.copy_(spread)
+
+    def of(self, frames: Nest, shown: Array) -> Columns:
+        return Columns(self(take(frames, shown if shown.shape[1] > 1 else shown[:, 0])))
+
     def tensors(self) -> dict[str, torch.Tensor]:
         return {"input_centre": self.centre, "input_spread": self.spread}
 
@@ -169,6 +209,7 @@ class ImageEncoder(Encoder):
 
     def __init__(self, space: gym.Space[Any], device: torch.device) -> None:
         self.space, self.device, self.width = space, device, math.prod(space.shape or ())
+        self.row_bytes = 0  # a frame is shown with its neighbours, and kept once
 
     def bound(self, rows: Transitions, training: torch.Tensor) -> Images:
         index = torch.from_numpy(rows.shown())  # [F, S]
@@ -183,6 +224,13 @@ class ImageEncoder(Encoder):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a log's frames are read-only, and nothing here writes to them
             return torch.from_numpy(np.ascontiguousarray(images).reshape(len(images), -1)).to(self.device)
+
+    def measure(self, pieces: Iterable[Nest]) -> None:
+        """Bytes have the scale that they have."""
+
+    def of(self, frames: Nest, shown: Array) -> Images:
+        (images,) = leaves(frames).values()
+        return Images(self._bytes(images), torch.from_numpy(shown).to(self.device))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {}

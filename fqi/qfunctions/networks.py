@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from fqi.errors import UserError
+from fqi.frames import on_disk
 from fqi.nest import Nest
 from fqi.networks.alignment import ALIGN
 from fqi.qfunctions.contract import Fitted, QFunction, Weights, expect_tensors
+from fqi.qfunctions.disk import OnDisk
 from fqi.qfunctions.heads import Ahead, Kind, Rows, State, alike, heads_of, norms
 from fqi.qfunctions.inputs import Encoder
 from fqi.qfunctions.workers import Crew
@@ -101,8 +103,11 @@ class NetworkQ(Networks, QFunction):
         def tensor(index: Any) -> torch.Tensor:
             return torch.as_tensor(index).to(self.device, torch.int64)
 
+        lies_on_disk = on_disk(rows.log.observations)
         self.rows = Rows(
-            inputs=self.encoder.bound(rows, training),
+            inputs=OnDisk.bound(self.encoder, rows, training, self.heads)
+            if lies_on_disk
+            else self.encoder.bound(rows, training),
             frame=tensor(rows.frame),
             action=tensor(rows.action),
             training=tensor(training.nonzero()[:, 0]),

@@ -27,7 +27,7 @@ def _stored(path: Path, rows: int, compress: bool = False) -> tuple[np.ndarray, 
     with h5py.File(path, "w") as file:
         file.create_dataset("observations", data=array, chunks=(4, 7, 5), compression="gzip" if compress else None)
     with store.opened(path) as file:
-        return array, StoredFrames(file, "observations")
+        return array, StoredFrames(file, "observations", 0)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

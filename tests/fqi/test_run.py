@@ -32,6 +32,7 @@ def test_a_new_run_describes_itself(tmp_path):
     assert record["log"] | {} == {
         "reference": "logs/x.h5",
         "fingerprint": fingerprint(LOG),
+        "memory": None,
         "steps": LOG.steps,
         "episodes": LOG.episodes,
         "behaviours": [],

@@ -1,0 +1,124 @@
+"""Inputs whose frames stay on disk: read in slices to be valued, in windows of blocks drawn at random to be learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from fqi.frames import PIECE, all_on_disk
+from fqi.nest import Array, Nest, take
+from fqi.networks.alignment import aligned
+from fqi.qfunctions.inputs import BLOCK, GATHERED, Encoder, Inputs, Window
+from fqi.transitions import Transitions
+
+RUN = 1 << 18  # bytes of neighbouring rows that are read in one go: more would mix windows less, fewer read slower
+MEASURED = 1 << 17  # rows, evenly spaced, that scales are taken from at most
+
+
+class OnDisk(Inputs):
+    """Frames of a log on disk, by number. A row's neighbours in the log are read with it, so a shuffle is one of blocks
+    of neighbours, and of rows among the blocks that are in memory together."""
+
+    resident = False
+
+    def __init__(
+        self, encoder: Encoder, observations: Nest, first: torch.Tensor, stack: int, heads: int, number: torch.Tensor
+    ) -> None:
+        self.encoder, self.observations, self.stack, self.heads = encoder, observations, stack, heads
+        self.first = first  # [F] the first frame of each one's episode
+        self.number = number  # [n] the frame of each row
+        self.columns, self.piece = encoder.width, encoder.piece
+
+    @classmethod
+    def bound(cls, encoder: Encoder, rows: Transitions, training: torch.Tensor, heads: int) -> OnDisk:
+        """The inputs of a log's frames; scales are taken from the rows [B] that are regressed on, `heads` is P."""
+        log = rows.log
+        first = torch.from_numpy(np.repeat(log.start_frames, log.lengths + 1))
+        every = torch.arange(len(first))
+        found = cls(encoder, log.observations, first, rows.stack, heads, every)
+        regressed = torch.from_numpy(rows.frame)[training]
+        encoder.measure(found._shown_of(regressed[:: -(-len(regressed) // MEASURED)]))
+        return found
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def at(self, frames: torch.Tensor) -> torch.Tensor:
+        inputs = self._read(frames.cpu().numpy())
+        return inputs.between(0, len(frames))[: len(frames)]
+
+    def between(self, start: int, stop: int) -> torch.Tensor:
+        padded = np.minimum(np.arange(start, start + aligned(stop - start)), len(self) - 1)
+        return self._read(padded).between(0, len(padded))
+
+    def packed(self, frames: torch.Tensor) -> OnDisk:
+        number = self.number[frames.cpu()]
+        return OnDisk(self.encoder, self.observations, self.first, self.stack, self.heads, number)
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return self.first, self.number
+
+    def block(self, batch: int) -> int:
+        return max(1, min(BLOCK, GATHERED // (batch * self.columns)))
+
+    def epoch(self, batch: int, generators: Sequence[torch.Generator]) -> Iterator[Window]:
+        """Windows of as many rows as the memory has room for, of blocks that each head draws for itself."""
+        device, count = generators[0].device, len(self)
+        size = min(count, max(1, self._room() // batch) * batch)
+        orders = [self._blocks_in_turn(generator) for generator in generators]
+        for begin in range(0, count - batch + 1, size):
+            rows, places = [], []
+            wanted: list[Array] = []
+            for order, generator in zip(orders, generators, strict=True):
+                own = order[begin : begin + size]
+                shuffled = torch.randperm(len(own), generator=generator, device=device).cpu()
+                rows.append(own[shuffled])
+                places.append(shuffled + len(own) * len(wanted))
+                wanted.append(own.numpy())
+            inputs = self._read(np.concatenate(wanted))
+            yield Window(torch.stack(rows).to(device), inputs, torch.stack(places).to(device))
+            del inputs  # before the next window is read
+
+    def _room(self) -> int:
+        """Rows of a head's window: its share of half of the memory, for the old window goes when the new one comes."""
+        found = all_on_disk(self.observations)
+        row = sum(frames.row_bytes for frames in found)
+        return max(frames.memory for frames in found) // (2 * self.heads * max(1, row, self.encoder.row_bytes))
+
+    def _blocks_in_turn(self, generator: torch.Generator) -> torch.Tensor:
+        """[n] all rows, those of a block side by side and the blocks in an order drawn anew."""
+        run = self._run()
+        block = self.number // run
+        starts = torch.cat((torch.zeros(1, dtype=torch.int64), (block.diff() != 0).nonzero()[:, 0] + 1))
+        lengths = torch.diff(starts, append=torch.tensor([len(self)]))
+        order = torch.randperm(len(starts), generator=generator, device=generator.device).cpu()
+        moved = lengths[order]
+        begin = torch.cumsum(moved, 0) - moved
+        return torch.repeat_interleave(starts[order] - begin, moved) + torch.arange(len(self))
+
+    def _run(self) -> int:
+        """Frames of a block: what lies together on disk, but so few that a window holds at least sixteen blocks."""
+        found = all_on_disk(self.observations)
+        whole = max(frames.block if frames.packed else RUN // max(1, frames.row_bytes) for frames in found)
+        return max(1, min(whole, self._room() // 16))
+
+    def _read(self, rows: Array) -> Inputs:
+        """Inputs in memory of these rows, in this order."""
+        shown = self._shown(self.number[torch.from_numpy(rows)])
+        unique, place = np.unique(shown, return_inverse=True)
+        return self.encoder.of(take(self.observations, unique), place.reshape(shown.shape))
+
+    def _shown(self, frames: torch.Tensor) -> Array:
+        """[n, S] which frames of the log are shown with these."""
+        back = torch.arange(self.stack - 1, -1, -1)
+        return torch.maximum(frames[:, None] - back, self.first[frames][:, None]).numpy()
+
+    def _shown_of(self, frames: torch.Tensor) -> Iterator[Nest]:
+        """What is shown of these frames, a few megabytes at a time."""
+        for some in torch.split(frames, max(1, PIECE // (4 * self.columns))):
+            shown = self._shown(some)
+            unique, place = np.unique(shown, return_inverse=True)
+            place = place.reshape(shown.shape)
+            yield take(take(self.observations, unique), place if self.stack > 1 else place[:, 0])
