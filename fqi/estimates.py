@@ -61,5 +61,5 @@ def _choices(log: Log, policy: Choices) -> torch.Tensor:
 
 def _values(q: QFunction, chosen: torch.Tensor, frames: int) -> torch.Tensor:
     """[P, F] Q of the actions chosen."""
-    parts = [q.log_values(a, b).gather(2, chosen[:, a:b, None])[..., 0] for a, b in slices(frames)]
+    parts = [q.log_values(a, b).gather(2, chosen[:, a:b, None])[..., 0] for a, b in slices(frames, q.actions)]
     return torch.cat(parts, 1)

@@ -17,6 +17,7 @@ from fqi.transitions import Transitions
 from fqi.values import Value, Values
 
 SCAN = 65536  # frames valued at once
+NUMBERS = 2**24  # values of a head at once, about
 
 Bound = tuple[float, float] | tuple[torch.Tensor, torch.Tensor]
 """Lowest and highest that the value of a next state may be: of all heads, or of each [P, 1]."""
@@ -136,7 +137,7 @@ class Scanner:
         greedy = torch.empty_like(logged) if self.asks_greedy else None
         chosen = torch.zeros(self.value.members, q.actions, dtype=torch.int64, device=like.device)
         chance = torch.empty_like(logged[0]) if self.asks_chance else None
-        for start, stop in slices(table.frames):
+        for start, stop in slices(table.frames, q.actions):
             part = q.log_values(start, stop)  # [P, b, A]
             if whole is not None:
                 whole[:, start:stop] = part
@@ -185,15 +186,16 @@ def greedy_chances(values: torch.Tensor, allowed: torch.Tensor | None, members: 
     return chances.repeat_interleave(P // members, 0)
 
 
-def slices(frames: int) -> Iterator[tuple[int, int]]:
-    """Where each part of the log begins and ends that is valued at once."""
-    for start in range(0, frames, SCAN):
-        yield start, min(start + SCAN, frames)
+def slices(frames: int, actions: int = 1) -> Iterator[tuple[int, int]]:
+    """Where each part of the log begins and ends that is valued at once: shorter ones where there are many actions."""
+    step = min(SCAN, max(SCAN // 64, NUMBERS // max(actions, 1)))
+    for start in range(0, frames, step):
+        yield start, min(start + step, frames)
 
 
 def log_values(q: QFunction, frames: int) -> torch.Tensor:
     """[P, F, A] what Q says of every frame of the log, bit for bit as a scan sees it."""
-    return torch.cat([q.log_values(start, stop) for start, stop in slices(frames)], 1)
+    return torch.cat([q.log_values(start, stop) for start, stop in slices(frames, q.actions)], 1)
 
 
 def both(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:

@@ -433,6 +433,9 @@ def _check_search(train: TrainSettings, kind: Regressor, where: str) -> None:
         raise UserError(f"{where}: cem-elites {train.cem_elites} are more than the cem-samples {train.cem_samples}")
 
 
+_PLAIN = ("outputs", "", False, 0)  # the ways of standing for actions that continuous ones do not ask about
+
+
 def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, where: str) -> None:
     from fqi.values import named_rule
     from fqi.weights import parsed
@@ -462,6 +465,12 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
         )
     if train.maximise == "cem":
         _check_search(train, kind, where)
+        ways = [n for n in ("encoding", "dueling", "layer_norm", "embedding") if getattr(settings, n, "") not in _PLAIN]
+        if ways:
+            raise UserError(
+                f"{where}: {ways[0].replace('_', '-')} is for Discrete actions: with continuous ones an action is an "
+                "input beside the frame; leave it out"
+            )
     asks = train.constraint > 0 or train.target == "expectile" or train.propensities == "estimated"
     if train.stack > 1 and asks and train.regressor != "table":
         raise UserError(
@@ -469,6 +478,11 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
         )
     if getattr(settings, "loss", "") == "quantile":
         _check_quantiles(train, where)
+        if settings.encoding != "outputs" or settings.dueling:
+            raise UserError(
+                f"{where}: loss quantile learns several numbers for each action, one output each; give encoding "
+                "outputs and dueling false"
+            )
     if train.subset < 1 and not kind.sweeps:
         able = " or ".join(name for name, one in REGRESSORS.items() if one.sweeps)
         raise UserError(f"{where}: subset draws the rows of each member's batches; it has an effect only on {able}")

@@ -21,6 +21,9 @@ class Network(Protocol):
         """Inputs [P, B, D], then whatever `backward` needs; the last are the outputs [P, B, O]. The inputs are floats,
         or bytes where they are images, which the network scales itself."""
 
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[P, B, O] as `forward`, without what `backward` would need."""
+
     def backward(self, activations: list[torch.Tensor], slope: torch.Tensor) -> Any:
         """The gradient of a loss whose slope with regard to the outputs is [P, B, O]; replaces what was there."""
 
@@ -42,6 +45,17 @@ class Architecture(Protocol):
     @property
     def stackable(self) -> bool:
         """Whether several networks train faster side by side than one after the other, where they are small."""
+
+    @property
+    def recordable(self) -> bool:
+        """Whether its steps may be recorded as a graph on a GPU: nothing in them may be drawn."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether `varied` changes anything."""
+
+    def varied(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Inputs [n, D] of one network as its regression sees them: as they are, or changed at random."""
 
     def over(self, flat: torch.Tensor) -> Network:
         """Networks whose parameters are the rows of `flat` [P, n]."""

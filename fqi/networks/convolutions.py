@@ -52,6 +52,19 @@ class Stack:
         return found
 
     @property
+    def pixels(self) -> int:
+        """D, the columns of an image."""
+        return self.channels * self.height * self.width
+
+    def images(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[..., channels, height, width] of columns [..., D] in the order in which a frame holds them."""
+        shape = inputs.shape[:-1]
+        if self.channels_first:
+            return inputs.view(*shape, self.channels, self.height, self.width)
+        images = inputs.view(*shape, self.frames, self.height, self.width, -1)
+        return images.movedim(-1, -3).reshape(*shape, self.channels, self.height, self.width)
+
+    @property
     def kernels(self) -> list[tuple[int, int, int, int]]:
         """The shape [out, in, k, k] of each layer's weights."""
         return [(c, into[0], k, k) for (c, k, _), into in zip(self.layers, self.shapes, strict=False)]
@@ -60,6 +73,13 @@ class Stack:
     def features(self) -> int:
         """Numbers that the last layer leaves."""
         return math.prod(self.shapes[-1])
+
+
+def as_image(space: gym.Space[Any]) -> gym.Space[Any]:
+    """The space with an axis of channels, where images of one channel have none."""
+    if isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 2:
+        return gym.spaces.Box(space.low[None], space.high[None], dtype=np.uint8)
+    return space
 
 
 def image_stack(space: gym.Space[Any]) -> Stack | None:
@@ -74,6 +94,21 @@ def image_stack(space: gym.Space[Any]) -> Stack | None:
         if min(height, width) >= least:
             return Stack(frames * int(channels), int(height), int(width), first, layers, frames)
     return None
+
+
+def shifted(stack: Stack, inputs: torch.Tensor, most: int, generator: torch.Generator) -> torch.Tensor:
+    """Images [n, D], each moved by up to so many pixels up or down and left or right, its edges drawn out (Kostrikov et
+    al. 2020); all frames that are shown at once move alike."""
+    n, device = len(inputs), inputs.device
+    moves = torch.randint(-most, most + 1, (2, n, 1), generator=generator, device=device)
+    row = (torch.arange(stack.height, device=device) + moves[0]).clamp_(0, stack.height - 1)  # [n, height]
+    column = (torch.arange(stack.width, device=device) + moves[1]).clamp_(0, stack.width - 1)  # [n, width]
+    pixel = (row[:, :, None] * stack.width + column[:, None, :]).view(n, 1, -1)  # [n, 1, height * width]
+    if stack.channels_first:
+        images = inputs.view(n, stack.channels, -1)
+        return images.gather(2, pixel.expand_as(images)).view_as(inputs)
+    images = inputs.view(n, stack.frames, stack.height * stack.width, -1)
+    return images.gather(2, pixel[..., None].expand_as(images)).view_as(inputs)
 
 
 def parameters(stack: Stack, sizes: Sequence[int]) -> int:
@@ -91,6 +126,7 @@ class Convolutional:
 
     stack: Stack
     sizes: tuple[int, ...]  # input columns, dense layers, outputs
+    shift: int = 0  # pixels by which images are moved at random while they are regressed on
     stackable = False  # each network's convolutions are calls of their own
 
     @property
@@ -103,6 +139,17 @@ class Convolutional:
 
     def over(self, flat: torch.Tensor) -> Convolutions:
         return Convolutions(self.stack, self.sizes, flat)
+
+    @property
+    def varies(self) -> bool:
+        return self.shift > 0
+
+    @property
+    def recordable(self) -> bool:
+        return not self.varies
+
+    def varied(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return shifted(self.stack, inputs, self.shift, generator)
 
 
 class Convolutions:
@@ -143,24 +190,19 @@ class Convolutions:
         """Inputs [P, B, D], the activations of each hidden layer, and the outputs [P, B, O]; bytes are scaled."""
         if inputs.dtype == torch.uint8:
             inputs = inputs.to(self.flat.dtype).div_(BRIGHTEST)
-        maps = [self._images(inputs)]  # [P, B, channels, height, width] each
+        maps = [self.stack.images(inputs)]  # [P, B, channels, height, width] each
         for (weight, bias), (_, _, stride) in zip(self._kernels, self.stack.layers, strict=True):
             heads = zip(maps[-1], weight, bias, strict=True)
             maps.append(torch.stack([torch.conv2d(x, w, b, stride) for x, w, b in heads]).relu_())
         return [inputs, *maps[1:], *self._dense.forward(maps[-1].flatten(2))[1:]]
 
-    def _images(self, inputs: torch.Tensor) -> torch.Tensor:
-        """[P, B, channels, height, width] of columns [P, B, D]."""
-        stack = self.stack
-        if stack.channels_first:
-            return inputs.view(*inputs.shape[:2], stack.channels, stack.height, stack.width)
-        P, B, _ = inputs.shape
-        images = inputs.view(P, B, stack.frames, stack.height, stack.width, -1)
-        return images.movedim(5, 3).reshape(P, B, stack.channels, stack.height, stack.width)
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[P, B, O] as `forward`, without what `backward` would need."""
+        return self.forward(inputs)[-1]
 
     def backward(self, activations: list[torch.Tensor], slope: torch.Tensor) -> None:
         """The gradient of a loss whose slope with regard to the outputs is [P, B, O]; replaces what was there."""
-        maps = [self._images(activations[0]), *activations[1 : len(self._kernels) + 1]]
+        maps = [self.stack.images(activations[0]), *activations[1 : len(self._kernels) + 1]]
         dense = [maps[-1].flatten(2), *activations[len(maps) :]]
         slope = torch.bmm(self._dense.backward(dense, slope), self._dense.layers[0][0])
         slope = slope.view_as(maps[-1])

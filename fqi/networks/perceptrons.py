@@ -51,7 +51,7 @@ class Dense:
     """The architecture of perceptrons, whose passes overwrite the one before."""
 
     sizes: tuple[int, ...]  # input columns, hidden layers, outputs
-    stackable = True
+    stackable, varies, recordable = True, False, True
 
     @property
     def parameters(self) -> int:
@@ -63,6 +63,9 @@ class Dense:
 
     def over(self, flat: torch.Tensor) -> Perceptrons:
         return Perceptrons(self.sizes, flat, reused=True)
+
+    def varied(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return inputs
 
 
 class Perceptrons:
@@ -114,6 +117,10 @@ class Perceptrons:
             if hidden:
                 activations[-1].relu_()
         return activations
+
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[P, B, O] as `forward`, without what `backward` would need."""
+        return self.forward(inputs)[-1]
 
     def backward(self, activations: list[torch.Tensor], slope: torch.Tensor) -> torch.Tensor:
         """The gradient of a loss whose slope with regard to the outputs is [P, B, O]; replaces what was there.

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 
 from fqi.errors import UserError
-from fqi.networks.convolutions import NATURE, Convolutional, image_stack
+from fqi.networks.contract import Architecture
+from fqi.networks.convolutions import NATURE, Convolutional, as_image, image_stack
+from fqi.networks.encodings import Dueling
 from fqi.qfunctions.contract import discrete_actions
 from fqi.qfunctions.heads import Kind
 from fqi.qfunctions.inputs import ImageEncoder
@@ -42,14 +43,8 @@ class Cnn(NetworkQ):
             )
         encoder = ImageEncoder(observation_space, device)
         dense = settings.dense or (LARGE if min(stack.height, stack.width) >= NATURE else SMALL)
-        sizes = (encoder.width, dense, self.actions)
-        self._build(
-            [Kind(Convolutional(stack, sizes), own) for own in each or [settings] * len(seeds)], encoder, seeds, workers
+        network: Architecture = Convolutional(
+            stack, (encoder.width, dense, self.actions + settings.dueling), settings.shift
         )
-
-
-def as_image(space: gym.Space[Any]) -> gym.Space[Any]:
-    """The space with an axis of channels, where images of one channel have none."""
-    if isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 2:
-        return gym.spaces.Box(space.low[None], space.high[None], dtype=np.uint8)
-    return space
+        network = Dueling(network) if settings.dueling else network
+        self._build([Kind(network, own) for own in each or [settings] * len(seeds)], encoder, seeds, workers)

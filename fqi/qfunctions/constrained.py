@@ -111,11 +111,6 @@ class Constrained(QFunction):
                 "constraint: a cloned behaviour says nothing sure of actions that this log's masks forbid; give "
                 "constraint 0, or the table regressor, which counts"
             )
-        if self.stack > 1 and isinstance(self.behaviour, Cloned):
-            raise UserError(
-                f"constraint: the behaviour is cloned from single frames, and Q is shown {self.stack}; give constraint "
-                "0 or stack 1"
-            )
         self.q.bind(rows, training)
         self.rows, self.training, self.log_logits = rows, training, None
 

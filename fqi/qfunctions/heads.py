@@ -113,7 +113,8 @@ class Heads:
         self.network = architecture.over(flat)
         self.adam = Adam(flat, self.network.gradient, first, second, state.count)
         self.generators = [torch.Generator(self.device) for _ in state.draws]
-        self.graph: Callable[[], Graph] | None = CudaGraph if self.device.type == "cuda" else None
+        recorded = self.device.type == "cuda" and architecture.recordable
+        self.graph: Callable[[], Graph] | None = CudaGraph if recorded else None
         self.steps: dict[bool, Captured] = {}  # recorded, by whether slopes are weighted
         self.parts: dict[tuple[int, int], Heads] = {}
         self.packed: tuple[Inputs, torch.Tensor] | None = None  # of the rows that it is bound to
@@ -174,7 +175,7 @@ class Heads:
 
     def _outputs(self, inputs: torch.Tensor) -> torch.Tensor:
         """[P, B, O] what the networks say of inputs [B, D]."""
-        return self.network.forward(inputs.expand(len(self.state.flat), *inputs.shape))[-1]
+        return self.network.outputs(inputs.expand(len(self.state.flat), *inputs.shape))
 
     def _means(self, outputs: torch.Tensor) -> torch.Tensor:
         """[P, B, A] the mean of each action's quantiles, of outputs [P, B, A * N]."""
@@ -282,6 +283,8 @@ class Heads:
             count = part.shape[1] // size
             shape = (P, count, size)
             inputs = window.inputs.at(window.place.reshape(-1)).view(*shape, -1)
+            if self.architecture.varies:
+                inputs = self._varied(inputs)
             actions = self.actions[part.reshape(-1)].view(*shape, 1)
             wanted = targets.flatten(0, 1)[(part + offset).reshape(-1)].view(*shape, -1)
             factor = None
@@ -299,6 +302,11 @@ class Heads:
             rows = drawn.rows(min(block, updates) * size, self.generators)
             updates -= rows.shape[1] // size
             yield Window(rows, self.inputs, rows)
+
+    def _varied(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Inputs [P, count, b, D] as the architecture shows them to a regression, drawn for each head by itself."""
+        varied = [self.architecture.varied(x.flatten(0, 1), g) for x, g in zip(inputs, self.generators, strict=True)]
+        return torch.stack(varied).view_as(inputs)
 
     def _rates(self, done: int) -> list[float]:
         """[P] the learning rate of each head after so many steps of the round."""

@@ -214,23 +214,25 @@ class ImageEncoder(Encoder):
     def bound(self, rows: Transitions, training: torch.Tensor) -> Images:
         index = torch.from_numpy(rows.shown())  # [F, S]
         (images,) = leaves(rows.log.observations).values()
-        return Images(self._bytes(images), index.to(self.device))
+        return Images(image_bytes(images, self.device), index.to(self.device))
 
     def __call__(self, frames: Nest) -> torch.Tensor:
         (images,) = leaves(frames).values()
-        return self._bytes(images)
-
-    def _bytes(self, images: Array) -> torch.Tensor:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a log's frames are read-only, and nothing here writes to them
-            return torch.from_numpy(np.ascontiguousarray(images).reshape(len(images), -1)).to(self.device)
+        return image_bytes(images, self.device)
 
     def measure(self, pieces: Iterable[Nest]) -> None:
         """Bytes have the scale that they have."""
 
     def of(self, frames: Nest, shown: Array) -> Images:
         (images,) = leaves(frames).values()
-        return Images(self._bytes(images), torch.from_numpy(shown).to(self.device))
+        return Images(image_bytes(images, self.device), torch.from_numpy(shown).to(self.device))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {}
+
+
+def image_bytes(images: Array, device: torch.device) -> torch.Tensor:
+    """[F, D] the bytes of images, in memory that is shared where it can be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a log's frames are read-only, and nothing here writes to them
+        return torch.from_numpy(np.ascontiguousarray(images).reshape(len(images), -1)).to(device)

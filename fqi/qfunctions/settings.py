@@ -120,6 +120,19 @@ class MlpSettings(Regression):
 
     width: int = option(64, "Units in each hidden layer.", low=1, high=65536, sweep=True)
     depth: int = option(2, "Hidden layers.", low=1, high=32)
+    encoding: str = option(
+        "outputs",
+        "How Q stands for actions: one output for each; inputs beside the state's; or a network for each.",
+        choices=("outputs", "inputs", "networks"),
+    )
+    dueling: bool = option(
+        False, "Learn the value of a state and what each action is better by.", only=("encoding", "outputs")
+    )
+    layer_norm: bool = option(False, "Normalise what each hidden layer gets, row by row.", only=("encoding", "outputs"))
+    embedding: int = option(
+        0, "Numbers that stand for each category, learned; 0: one-hot columns.", low=0, high=4096,
+        only=("encoding", "outputs"),
+    )  # fmt: skip
 
     @property
     def samples(self) -> int:
@@ -135,6 +148,60 @@ class CnnSettings(Regression):
         "Units in the dense layer behind the convolutions. [default: 512 for images of 36 pixels a side, else 128]",
         low=1,
         high=65536,
+    )
+    shift: int = option(
+        0,
+        "Pixels by which images are moved at random, up to so many each way, while they are regressed on (DrQ).",
+        low=0,
+        high=64,
+    )
+    dueling: bool = option(False, "Learn the value of a state and what each action is better by.")
+    lr: float = option(1e-3, "Learning rate at the start of each round.", above=0, high=1e30, sweep=True)
+    batch: int = option(64, "Rows in each gradient step.", low=1)
+
+
+@dataclass(frozen=True)
+class UnetSettings(Regression):
+    """A fully convolutional network with one output for each pixel, and the regression that fits it."""
+
+    channels: int = option(
+        16, "Channels of the finest maps; coarser ones have twice as many a level.", low=1, high=1024
+    )
+    levels: int = option(
+        2, "Times that maps are halved and doubled again: how far around it a pixel looks.", low=1, high=8
+    )
+    rotations: int = option(1, "Directions in which to act at each pixel.", low=1, high=64)
+    turn: float = option(
+        0.0,
+        "Full turns over which rotations are spread, 0.5 for a gripper of two like fingers: the image is turned for "
+        "each and one map values all; 0: a map of its own for each rotation, in one pass.",
+        low=0,
+        high=1,
+    )
+    lr: float = option(1e-3, "Learning rate at the start of each round.", above=0, high=1e30)
+    batch: int = option(64, "Rows in each gradient step.", low=1)
+
+
+@dataclass(frozen=True)
+class MultimodalSettings(Regression):
+    """An encoder for each part of a named observation, dense layers behind them, and the regression that fits them."""
+
+    width: int = option(64, "Units in each hidden layer.", low=1, high=65536)
+    depth: int = option(2, "Hidden layers.", low=1, high=32)
+    encoder: int = option(64, "Numbers that each image, and all vectors together, are encoded as.", low=1, high=65536)
+    embedding: int = option(8, "Numbers that stand for each category, learned.", low=1, high=4096)
+    dueling: bool = option(False, "Learn the value of a state and what each action is better by.")
+    layer_norm: bool = option(False, "Normalise what each hidden layer gets, row by row.")
+    lr: float = option(1e-3, "Learning rate at the start of each round.", above=0, high=1e30)
+    batch: int = option(64, "Rows in each gradient step.", low=1)
+
+
+@dataclass(frozen=True)
+class OwnSettings(Regression):
+    """Your own network, and the regression that fits it in each round."""
+
+    network: str | None = option(
+        None, "py:MODULE:CALLABLE, called with the observation space and the number of outputs. [default: none]"
     )
     lr: float = option(1e-3, "Learning rate at the start of each round.", above=0, high=1e30)
     batch: int = option(64, "Rows in each gradient step.", low=1)

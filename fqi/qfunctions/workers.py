@@ -26,6 +26,7 @@ from fqi.qfunctions.heads import Kind, Rows, State, heads_of
 from fqi.qfunctions.pairs import LogSearch
 
 WINDOW = 65536  # frames that the workers value at once
+NUMBERS = 2**24  # values of a head at once, about
 
 
 class Crew:
@@ -46,7 +47,8 @@ class Crew:
             self.here = Share(self.kinds, self.state, self.shares[0], rows, self.targets)
             return
         self.close()
-        self.outputs = torch.zeros(P, min(F, WINDOW), actions)
+        self.window = min(WINDOW, max(1, NUMBERS // actions))
+        self.outputs = torch.zeros(P, min(F, self.window), actions)
         shared = (*rows.tensors(), self.targets, self.outputs, *(search.tensors() if search else ()))
         _refuse_lack_of_shared_memory(sum(t.nbytes for t in shared), len(self.shares))
         for tensor in shared:
@@ -76,8 +78,8 @@ class Crew:
         if not self.apart:
             return self.here.values(start, stop)
         found = []
-        for first in range(start, stop, WINDOW):
-            last = min(first + WINDOW, stop)
+        for first in range(start, stop, self.window):
+            last = min(first + self.window, stop)
             self._all("values", first, last)
             found.append(self.outputs[:, : last - first].clone())
         return torch.cat(found, 1) if len(found) > 1 else found[0]

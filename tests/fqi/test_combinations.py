@@ -58,12 +58,28 @@ GIVEN = {
     "features": (["radial:6:1", "tiles:2:2"], {}),
     "freeze_structure_after": ([1], {}),
     "max_features": ([0.5], {}),
+    "dueling": ([True], {}),
+    "layer_norm": ([True], {}),
+    "network": (["py:json:loads"], {}),
+    "turn": ([0.5], {}),
 }
 Flags = dict[str, Any]
 # Left out: they say where or how long to compute, which must not change a round; the rest choose the kind of run.
 # A bound has an effect only where values run away, and patience takes a round's first weights where none are better: it
-# then undoes whatever the other options did, as it should.
-APART = {"device", "workers", "jobs", "iterations", "seed", "seeds", "regressor", "bound", "patience", "checks"}
+# then undoes whatever the other options did, as it should. An embedding needs categories, of which this log has none.
+APART = {
+    "device",
+    "workers",
+    "jobs",
+    "iterations",
+    "seed",
+    "seeds",
+    "regressor",
+    "bound",
+    "patience",
+    "checks",
+    "embedding",
+}
 SMALL = {
     "mlp": {"width": 8, "depth": 1, "updates": 3, "batch": 16, "ensemble": 2, "holdout": 0.0, "lr": 0.01},
     "cnn": {"updates": 3, "batch": 16, "ensemble": 2, "holdout": 0.0},
@@ -118,7 +134,7 @@ def learned(kind: str, flags: Flags) -> bytes | str:
             rounds = fitted_q_iteration(own.rows, q, own.value, range(1, 3), own.bound, (), own.returns, own.weights)
             bits = [done.next_targets.numpy().tobytes() for done in rounds]
             bits += [t.numpy().tobytes() for t in q.checkpoint().values()]
-        played = q.support(log.observations)
+        played = q.support(own.rows.observations())
         return b"".join(bits) + (b"" if played is None else played.numpy().tobytes())
     except UserError as error:
         return str(error)
@@ -151,7 +167,7 @@ def by_default(kind: str, option: Option) -> bool:
 
 
 def configured(kind: str, flags: Flags) -> Config:
-    return configure(small_log(kind), flags={"regressor": kind, "gamma": 0.5, **SMALL[kind], **flags})
+    return configure(small_log(kind), flags={"regressor": kind, "gamma": 0.5, **SMALL.get(kind, {}), **flags})
 
 
 def refused(kind: str, flags: Flags) -> str:

@@ -99,7 +99,7 @@ def test_a_flag_may_choose_another_regressor_than_the_file():
     ({"regressor": "linear"}, {"conservative": 1.0}, "and has no effect on linear, .* constraint holds every"),
     ({}, {"ridge": 0.1}, "--ridge belongs to the regressor linear and has no effect on mlp"),
     ({}, {"max_features": 0.5}, "--max-features belongs to the regressor trees and has no effect on mlp"),
-    ({"regressor": "table"}, {"width": 3}, "--width belongs to the regressor mlp and has no effect on table"),
+    ({"regressor": "table"}, {"width": 3}, "--width belongs to the regressor mlp or multimodal and has"),
     ({}, {"widht": 3}, "--widht: no such option"),
     ({"ensemble": 1, "target": "min"}, {}, "target min compares the heads of an ensemble; give ensemble 2 or more"),
     ({"ensemble": 1}, {"target": "mean"}, "target mean compares"),

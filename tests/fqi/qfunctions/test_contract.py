@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,15 +13,28 @@ import safetensors.torch
 import torch
 
 from fqi.errors import UserError
+from fqi.imports import trust
 from fqi.iteration import fitted_q_iteration
 from fqi.log import Log
 from fqi.qfunctions.cnn import Cnn
 from fqi.qfunctions.contract import QFunction
 from fqi.qfunctions.linear import LinearQ
 from fqi.qfunctions.mlp import Mlp
-from fqi.qfunctions.settings import CnnSettings, LinearSettings, MlpSettings, TableSettings, TreesSettings
+from fqi.qfunctions.multimodal import Multimodal
+from fqi.qfunctions.own import Own
+from fqi.qfunctions.settings import (
+    CnnSettings,
+    LinearSettings,
+    MlpSettings,
+    MultimodalSettings,
+    OwnSettings,
+    TableSettings,
+    TreesSettings,
+    UnetSettings,
+)
 from fqi.qfunctions.table import TableQ
 from fqi.qfunctions.trees import TreesQ
+from fqi.qfunctions.unet import Unet
 from fqi.spaces import stacked
 from fqi.transitions import Transitions, transitions
 from fqi.values import VALUE_RULES, Value
@@ -29,6 +42,7 @@ from fqi.values import VALUE_RULES, Value
 CPU = torch.device("cpu")
 BOX = gym.spaces.Dict({"place": gym.spaces.Box(-4, 4, (2,), np.float32), "mode": gym.spaces.Discrete(3, start=1)})
 GRID = gym.spaces.MultiDiscrete([4, 3])
+OWN = "py:tests.fqi.qfunctions.test_contract:user_network"
 IMAGE = gym.spaces.Box(0, 255, (6, 5), np.uint8)
 
 
@@ -41,15 +55,19 @@ class Case:
     table: bool = False  # whether it needs finitely many states
     random: bool = True  # whether seeds change it; if not, several heads are refused
     image: bool = False  # whether it needs images
+    actions: int = 3
     stack: int = 1  # frames that it is shown at once
 
     def make(self, seeds: Sequence[int] = (3,), actions: gym.Space[Any] | None = None) -> QFunction:
         shown = stacked(self.space, self.stack)
-        return self.kind(self.settings, shown, actions or gym.spaces.Discrete(3, start=5), seeds, CPU)
+        return self.kind(self.settings, shown, actions or gym.spaces.Discrete(self.actions, start=5), seeds, CPU)
 
     @property
     def space(self) -> gym.Space[Any]:
         return GRID if self.table else IMAGE if self.image else BOX
+
+    def log(self, taken: Sequence[int] = (5, 6, 7)) -> Log:
+        return small_log(self.space, taken, self.actions)
 
     def rows(self, log: Log) -> Transitions:
         return transitions(log, 0.9, stack=self.stack)
@@ -58,6 +76,18 @@ class Case:
     def seeds(self) -> tuple[int, ...]:
         return (3, 4) if self.random else (3,)
 
+
+def user_network(space: gym.Space[Any], outputs: int) -> torch.nn.Module:
+    """A module whose outputs are not linear in its last layer."""
+    hidden = torch.nn.Linear(5 if space.shape is None else int(np.prod(space.shape)), 8)  # 2 numbers, 3 categories
+    return torch.nn.Sequential(
+        torch.nn.Flatten(), hidden, torch.nn.Tanh(), torch.nn.Linear(8, outputs), torch.nn.Tanh()
+    )
+
+
+trust(OWN, "network")
+
+MAPS: dict[str, Any] = {"channels": 8, "levels": 1, "updates": 40, "batch": 16, "lr": 0.005}
 
 # Every regressor belongs here: its class and small settings. The rest of the file then holds it to the contract.
 CASES = {
@@ -81,7 +111,26 @@ CASES = {
     "trees-stack": Case(TreesQ, TreesSettings(trees=4, jobs=1), stack=2),
     "cnn": Case(Cnn, CnnSettings(dense=8, updates=5, batch=8), image=True),
     "cnn-stack": Case(Cnn, CnnSettings(dense=8, updates=5, batch=8, loss="huber", conservative=1), image=True, stack=3),
+    "cnn-shift": Case(Cnn, CnnSettings(dense=8, updates=5, batch=8, shift=1, dueling=True), image=True),
+    "mlp-inputs": Case(Mlp, MlpSettings(width=8, updates=10, batch=16, encoding="inputs")),
+    "mlp-networks": Case(Mlp, MlpSettings(width=8, updates=10, batch=16, encoding="networks")),
+    "mlp-dueling": Case(Mlp, MlpSettings(width=8, updates=10, batch=16, dueling=True)),
+    "mlp-norm": Case(Mlp, MlpSettings(width=8, updates=10, batch=16, layer_norm=True, dueling=True)),
+    "mlp-embedding": Case(Mlp, MlpSettings(width=8, updates=10, batch=16, embedding=3), stack=2),
+    "multimodal": Case(Multimodal, MultimodalSettings(width=8, encoder=4, embedding=2, updates=10, batch=16)),
+    "unet": Case(Unet, UnetSettings(**MAPS), image=True, actions=30),
+    "unet-turned": Case(Unet, UnetSettings(**MAPS, rotations=3, turn=0.5), image=True, actions=90),
+    "own": Case(Own, OwnSettings(network=OWN, updates=10, batch=16)),
+    "own-image": Case(Own, OwnSettings(network=OWN, updates=10, batch=16, start="cold"), image=True),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=CASES)
@@ -89,7 +138,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     return CASES[request.param]
 
 
-def small_log(space: gym.Space[Any], actions: Sequence[int] = (5, 6, 7)) -> Log:
+def small_log(space: gym.Space[Any], taken: Sequence[int], actions: int) -> Log:
     """Twelve episodes of two to nine steps, of which every other one terminates."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(2, 10, size=12)
@@ -101,18 +150,21 @@ def small_log(space: gym.Space[Any], actions: Sequence[int] = (5, 6, 7)) -> Log:
         observations = {key: observations[key] for key in BOX.spaces}
     if space is IMAGE:
         observations = generator.integers(0, 256, size=(frames, *IMAGE.shape), dtype=np.uint8)
+    rewards = generator.normal(size=steps)
+    if space is IMAGE:  # what a pixel's surroundings tell can be learned sooner than what they do not
+        rewards = observations[np.arange(steps) + np.repeat(np.arange(12), lengths), 0, 1] / 64 - 2
     last = np.cumsum(lengths) - 1
     terminations, truncations = np.zeros(steps, np.bool_), np.zeros(steps, np.bool_)
     terminations[last[::2]], truncations[last[1::2]] = True, True
     return Log(
         observations=observations,
-        actions=generator.choice(actions, size=steps),
-        rewards=generator.normal(size=steps),
+        actions=generator.choice(taken, size=steps),
+        rewards=rewards,
         terminations=terminations,
         truncations=truncations,
         lengths=lengths,
         observation_space=space,
-        action_space=gym.spaces.Discrete(3, start=5),
+        action_space=gym.spaces.Discrete(actions, start=5),
     )
 
 
@@ -132,26 +184,26 @@ def all_values(q: QFunction, rows: Transitions) -> torch.Tensor:
 
 
 def test_values_are_finite_and_of_the_shape_they_promise(case: Case) -> None:
-    log = small_log(case.space)
+    log = case.log()
     q = run(case.make(case.seeds), case.rows(log), range(1, 4))
     frames = log.steps + log.episodes
-    assert (q.heads, q.actions) == (len(case.seeds), 3)
+    assert (q.heads, q.actions) == (len(case.seeds), case.actions)
     for values, count in ((all_values(q, case.rows(log)), frames), (q.log_values(2, 9), 7), (q.log_values(4, 4), 0)):
-        assert values.shape == (q.heads, count, 3)
+        assert values.shape == (q.heads, count, case.actions)
         assert values.dtype.is_floating_point
         assert torch.isfinite(values).all()
     assert all_values(q, case.rows(log)).abs().max() > 0
 
 
 def test_nothing_is_known_before_the_first_fit(case: Case) -> None:
-    log = small_log(case.space)
+    log = case.log()
     q = case.make()
     q.bind(case.rows(log), torch.ones(log.steps, dtype=torch.bool))
     assert (q.log_values(0, log.steps) == 0).all()
 
 
 def test_a_fit_says_something_of_each_head(case: Case) -> None:
-    rows = case.rows(small_log(case.space))
+    rows = case.rows(case.log())
     q = case.make(case.seeds)
     q.bind(rows, everything(rows))
     said = q.fit(torch.zeros(q.heads, len(rows), dtype=q.log_values(0, 1).dtype))
@@ -159,7 +211,7 @@ def test_a_fit_says_something_of_each_head(case: Case) -> None:
 
 
 def test_the_fit_moves_towards_the_targets(case: Case) -> None:
-    log = small_log(case.space)
+    log = case.log()
     rows = case.rows(log)
     q = case.make()
     q.bind(rows, everything(rows))
@@ -170,7 +222,7 @@ def test_the_fit_moves_towards_the_targets(case: Case) -> None:
 
 
 def test_heads_differ_or_are_refused(case: Case) -> None:
-    log = small_log(case.space)
+    log = case.log()
     if not case.random:
         with pytest.raises(UserError, match="found 2 heads"):
             case.make((3, 4))
@@ -182,7 +234,7 @@ def test_heads_differ_or_are_refused(case: Case) -> None:
 def test_a_head_does_not_depend_on_those_beside_it(case: Case) -> None:
     if not case.random:
         return
-    log = small_log(case.space)
+    log = case.log()
     rows = case.rows(log)
     targets = torch.from_numpy(rows.returns)[None]
     made = []
@@ -195,7 +247,7 @@ def test_a_head_does_not_depend_on_those_beside_it(case: Case) -> None:
 
 
 def test_some_heads_can_be_asked_alone(case: Case) -> None:
-    log = small_log(case.space)
+    log = case.log()
     q = case.make(case.seeds)
     for _ in range(2):  # before the first fit and after it
         assert torch.equal(q.values(case.rows(log).observations(), slice(0, 1)), all_values(q, case.rows(log))[:1])
@@ -203,13 +255,13 @@ def test_some_heads_can_be_asked_alone(case: Case) -> None:
 
 
 def test_frames_of_the_log_are_valued_as_any_others(case: Case) -> None:
-    log = small_log(case.space)
+    log = case.log()
     q = run(case.make(case.seeds), case.rows(log), range(1, 4))
     torch.testing.assert_close(q.log_values(3, 20), q.values(case.rows(log).observations(slice(3, 20))))
 
 
 def test_a_checkpoint_gives_the_same_bits_without_the_log(case: Case) -> None:
-    log = small_log(case.space)
+    log = case.log()
     q = run(case.make(case.seeds), case.rows(log), range(1, 4))
     read = safetensors.torch.load(safetensors.torch.save(q.checkpoint()))
     again = case.make(case.seeds)
@@ -221,7 +273,7 @@ def test_a_checkpoint_gives_the_same_bits_without_the_log(case: Case) -> None:
 
 
 def test_the_same_seed_gives_the_same_bits(case: Case) -> None:
-    log = small_log(case.space)
+    log = case.log()
     first, second = (
         all_values(run(case.make(case.seeds), case.rows(log), range(1, 4)), case.rows(log)) for _ in range(2)
     )
@@ -230,7 +282,7 @@ def test_the_same_seed_gives_the_same_bits(case: Case) -> None:
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_resuming_equals_going_on(case: Case, stop: int) -> None:
-    log = small_log(case.space)
+    log = case.log()
     rows = case.rows(log)
     whole = run(case.make(case.seeds), rows, range(1, 5))
     half = run(case.make(case.seeds), rows, range(1, stop + 1))
@@ -242,7 +294,7 @@ def test_resuming_equals_going_on(case: Case, stop: int) -> None:
 
 
 def test_held_out_rows_do_not_influence_the_fit(case: Case) -> None:
-    log = small_log(case.space)
+    log = case.log()
     held = log.episode_of_step >= 8
     other = replace(
         log,
@@ -270,12 +322,12 @@ def _changed(log: Log, start: int) -> Any:
 
 
 def test_support_of_the_log_is_that_of_its_frames(case: Case) -> None:
-    log = small_log(case.space, actions=(5, 7))  # the second action is never taken
+    log = case.log((5, 7))  # the second action is never taken
     q = run(case.make(case.seeds), case.rows(log), range(1, 3))
     of_log, of_frames = q.log_support(3, 20), q.support(case.rows(log).observations(slice(3, 20)))
     assert (of_log is None) == (of_frames is None)
     if of_log is not None and of_frames is not None:
-        assert of_log.shape == (17, 3)
+        assert of_log.shape == (17, case.actions)
         assert of_log.dtype == torch.bool
         assert torch.equal(of_log, of_frames)
         assert not of_log[:, 1].any()
@@ -287,7 +339,7 @@ def test_actions_that_are_not_discrete_are_refused(case: Case) -> None:
 
 
 def test_a_checkpoint_of_another_kind_is_refused(case: Case) -> None:
-    log = small_log(case.space)
+    log = case.log()
     q = run(case.make(case.seeds), case.rows(log), range(1, 3))
     good = q.checkpoint()
     fresh = case.make(case.seeds)
