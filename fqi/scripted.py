@@ -19,6 +19,7 @@ from fqi.environments.bicycle import riding
 from fqi.environments.corridor import right_actions
 from fqi.environments.grasp_expert import grasping
 from fqi.environments.grasp_poses import FIELDS, skilled
+from fqi.environments.pacman import eating
 from fqi.environments.reacher import reaching
 from fqi.errors import UserError
 from fqi.nest import Array
@@ -213,6 +214,14 @@ EXPERTS = {
             (4,),
             gym.spaces.Discrete(9),
             riding,
+        ),
+        Expert(
+            "pacman",
+            ("fqi/Pacman-v0",),
+            "goes to the nearest food, away from the ghost: wins nearly every game",
+            (3, 7, 7),
+            gym.spaces.Discrete(4),
+            eating,
         ),
         Expert(
             "reacher",

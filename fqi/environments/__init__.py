@@ -21,6 +21,7 @@ _REGISTERED: dict[str, tuple[str, int | None, dict[str, Any]]] = {
     "fqi/NfqMountainCar-v0": ("fqi.environments.nfq_control:mountain_car", 50, {}),
     "fqi/NfqRegulator-v0": ("fqi.environments.nfq_control:regulator", 100, {}),
     "fqi/NfqPole-v0": ("fqi.environments.nfq_pole:nfq_pole", 3000, {}),
+    "fqi/Pacman-v0": ("fqi.environments.pacman:pacman", 100, {}),
     "fqi/Pong-v0": ("fqi.environments.atari:atari", 27_000, {"game": "Pong"}),
     "fqi/Qbert-v0": ("fqi.environments.atari:atari", 27_000, {"game": "Qbert"}),
     "fqi/Pendulum-v0": ("fqi.environments.make:discrete", 200, {"env": "Pendulum-v1", "actions": 5}),

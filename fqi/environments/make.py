@@ -32,6 +32,8 @@ from fqi.environments.left_right import left_right_slots
 from fqi.environments.nfq_control import mountain_car_slots as nfq_mountain_car_slots
 from fqi.environments.nfq_control import regulator_slots
 from fqi.environments.nfq_pole import nfq_pole_slots
+from fqi.environments.pacman import Setting as PacmanSetting
+from fqi.environments.pacman import pacman_slots
 from fqi.environments.single import SingleSlots
 from fqi.errors import UserError
 from fqi.slots import Slots
@@ -70,6 +72,7 @@ _VECTORISED: dict[str, tuple[Callable[..., Slots], frozenset[str]]] = {
     "fqi/Grasp-v0": (grasp_slots, frozenset(GraspSetting.__dataclass_fields__)),
     "fqi/GraspPoses-v0": (grasp_poses_slots, frozenset()),
     "fqi/Bicycle-v0": (bicycle_slots, frozenset({"noise"})),
+    "fqi/Pacman-v0": (pacman_slots, frozenset(PacmanSetting.__dataclass_fields__)),
     "fqi/LeftRight-v0": (left_right_slots, frozenset({"start"})),
     "fqi/NfqMountainCar-v0": (nfq_mountain_car_slots, frozenset()),
     "fqi/NfqRegulator-v0": (regulator_slots, frozenset({"spread"})),

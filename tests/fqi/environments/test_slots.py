@@ -33,6 +33,7 @@ RECORDS = [
     {"id": "fqi/LeftRight-v0", "kwargs": {"start": "uniform"}},
     {"id": "fqi/NfqMountainCar-v0", "kwargs": {}},
     {"id": "fqi/NfqRegulator-v0", "kwargs": {"spread": 1.0}},
+    {"id": "fqi/Pacman-v0", "kwargs": {"food": 1}},
     {"id": "fqi/Grasp-v0", "kwargs": {"size": 16, "objects": 3}},
     {"id": "fqi/Grasp-v0", "kwargs": {"attempts": 3, "turns": 2, "noise": 0.0, "objects": 1}},
     {"id": "FrozenLake-v1", "kwargs": {"map_name": "4x4"}},
