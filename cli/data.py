@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from fqi.cli import convert, data_check
+from fqi.cli import convert, data_check, data_report
 from fqi.cli.data_check import LogArgument
 from fqi.cli.shared import LOGS, Json, counted, newest, show
 
@@ -16,6 +16,7 @@ app = typer.Typer(
     help="Look at logs, mend them, and make logs of logs: convert, merge, split, filter.", no_args_is_help=True
 )
 app.command("check")(data_check.check)
+app.command("report")(data_report.report)
 app.command("repair")(data_check.repair)
 app.command("convert")(convert.convert)
 app.command("merge")(convert.merge)

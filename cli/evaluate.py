@@ -62,11 +62,17 @@ def evaluate(
     fitted: Annotated[
         bool,
         typer.Option(
-            "--fitted", help="Fitted Q-evaluation at the last of the rounds, too; without an environment it always is."
+            "--fitted",
+            help="Fitted Q-evaluation at the last of the rounds, too; without an environment always. \\[default: off]",
         ),
     ] = False,
     films: Annotated[
-        bool, typer.Option("--films/--no-films", help="Film the best and the worst episode, where it can be drawn.")
+        bool,
+        typer.Option(
+            "--films/--no-films",
+            help="Film the best and the worst episode, where it can be drawn. \\[default: films]",
+            show_default=False,
+        ),
     ] = True,
     trust: Trust = False,
     json: Json = False,
@@ -115,11 +121,14 @@ def evaluate(
             max_steps=max_steps,
             listen=lambda new: advance(chosen.index(new[0]["round"]) + 1, f"round {new[0]['round']}"),
         )
+    measured, notes = list[str](), list[str]()
     if found.config.sweep:  # what else there is to measure is told of a single setting
-        say("note: a sweep's settings are played only; no films, and nothing is measured from the log", json)
-    measured = [] if found.config.sweep else _measure(found, chosen, record, states, fitted, seed, json)
+        notes = ["note: a sweep's settings are played only; no films, and nothing is measured from the log"]
+    else:
+        measured, notes = _measure(found, chosen, record, states, fitted, seed)
     if films and not found.config.sweep:
-        measured += _film(found, chosen[-1], json)
+        filmed, more = _film(found, chosen[-1])
+        measured, notes = measured + filmed, notes + more
     if found.config.sweep:
         result, lines = _sweep(found, rows)
     else:
@@ -127,35 +136,35 @@ def evaluate(
         result, lines = _result(str(found.path), summary), _table(summary)
         last = summary[-1]["return"]
         lines.append(f"{_method(last)} at each round. {_NAMES}")
+    lines += notes
     lines.append(f"also measured: {', '.join(_WORDS[name] for name in measured)}" if measured else "")
     lines.append(f"next: fqi report {shlex.quote(str(found.path))}")
     show(result | {"measured": measured}, json, [line for line in lines if line])
 
 
 def _measure(
-    run: Any, chosen: list[int], record: dict[str, Any] | None, states: int, fitted: bool, seed: int, json: bool
-) -> list[str]:
-    """What needs the log; where it is not there, that is said."""
+    run: Any, chosen: list[int], record: dict[str, Any] | None, states: int, fitted: bool, seed: int
+) -> tuple[list[str], list[str]]:
+    """What needs the log, by name, and what is to be said where it could not be measured."""
     from fqi.datasets.load import load_log
     from fqi.reports.accuracy.measure import Wanted, measure
 
     try:
         log = load_log(run.record["log"]["reference"])
+        with progress("measure", 1, "") as advance:
+            wanted = Wanted(states, fitted, seed)
+            return measure(run, log, chosen, wanted, record, lambda note: advance(0, note)), []
     except UserError as error:
-        say(f"note: nothing that needs the log is measured: {error}", json)
-        return []
-    with progress("measure", 1, "") as advance:
-        return measure(run, log, chosen, Wanted(states, fitted, seed), record, lambda note: advance(0, note))
+        return [], [f"note: nothing that needs the log is measured: {error}"]
 
 
-def _film(run: Any, number: int, json: bool) -> list[str]:
+def _film(run: Any, number: int) -> tuple[list[str], list[str]]:
     from fqi.reports.films.record import film_best_and_worst
 
     try:
-        return ["films"] if film_best_and_worst(run, number) else []
+        return (["films"] if film_best_and_worst(run, number) else []), []
     except UserError as error:
-        say(f"note: no films: {error}", json)
-        return []
+        return [], [f"note: no films: {error}"]
 
 
 def _by_the_log(run: Any, chosen: list[int], seed: int, max_steps: int | None, json: bool) -> None:

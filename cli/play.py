@@ -41,7 +41,7 @@ def play(
 ) -> None:
     """Play one episode of a member's greedy policy and write it as a film."""
     from fqi.environments.make import environment_record
-    from fqi.policies import greedy
+    from fqi.policies import greedy, of_single_frames
     from fqi.reports.films.files import KINDS, save
     from fqi.reports.films.play import film
     from fqi.run import Run
@@ -65,7 +65,7 @@ def play(
     try:
         found.load(q, number)
         heads = found.config.heads
-        policy = greedy(q, slice(member * heads, (member + 1) * heads))
+        policy = of_single_frames(greedy(q, slice(member * heads, (member + 1) * heads)), "a film")
         played = film(record, policy, seed, limit, trusted=env is not None)
     finally:
         q.close()

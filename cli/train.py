@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fqi.cli import watching
 from fqi.cli.shared import (
     LOGS,
     RUNS,
@@ -76,6 +77,14 @@ def train(
             show_default=False,
         ),
     ] = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Write events for TensorBoard into RUN/tensorboard, too. \\[default: off]"),
+    ] = False,
+    watch: Annotated[
+        int,
+        typer.Option(help="Play ten episodes of each member every so many rounds, and keep them; 0: never.", min=0),
+    ] = 0,
     trust: Trust = False,
     json: Json = False,
 ) -> None:
@@ -83,7 +92,7 @@ def train(
     if resume is not None:
         if sweep:
             raise UserError("--resume goes on with the run's own settings; --sweep belongs to a new run")
-        return _resume(resume, given, log, out, config, memory, trust, json)
+        return _resume(resume, given, log, out, config, memory, trust, json, (tensorboard, watch))
     if trust:
         raise UserError("--trust belongs to --resume: what you type yourself is trusted anyway")
     from fqi.datasets.load import load_log
@@ -115,7 +124,8 @@ def train(
     if loaded.provenance.get("unfinished"):
         print(f"fqi: note: {reference} is an unfinished collection; its whole episodes are used", file=sys.stderr)
     command = ["fqi", *sys.argv[1:]]
-    with _working(path, settings.train.iterations) as listen:
+    _check_watch(watch, loaded)
+    with _working(path, settings.train.iterations, tensorboard, watch) as listen:
         run = start(loaded, settings, path, log_reference=reference, command=command, listen=listen)
     return _finish(run, json)
 
@@ -140,6 +150,7 @@ def _resume(
     memory: float | None,
     trust: bool,
     json: bool,
+    seen: tuple[bool, int],
 ) -> None:
     from fqi.datasets.load import load_log
     from fqi.run import Run
@@ -155,22 +166,35 @@ def _resume(
     loaded = load_log(reference, memory=kept if isinstance(kept, int) else None)
     wanted = given.get("iterations") or run.config.train.iterations
     say(f"go on with {path} after round {max(run.rounds, default=0)}, to round {wanted}; log {reference}", json)
-    with _working(path, wanted) as listen:
+    _check_watch(seen[1], loaded)
+    with _working(path, wanted, *seen) as listen:
         run = resume(run, loaded, iterations=given.get("iterations"), listen=listen)
     return _finish(run, json)
 
 
+def _check_watch(watch: int, log: Any) -> None:
+    if watch and log.environment is None:
+        raise UserError("--watch has no effect: the log names no environment to play in")
+
+
 @contextlib.contextmanager
-def _working(path: Path, rounds: int) -> Iterator[Callable[[int, list[dict[str, Any]]], None]]:
+def _working(
+    path: Path, rounds: int, tensorboard: bool, watch: int
+) -> Iterator[Callable[[int, list[dict[str, Any]]], None]]:
     """Progress of a training; from its first round on the run is the latest one. Says how to go on when stopped."""
-    with progress("train", rounds, "rounds") as advance:
+    with progress("train", rounds, "rounds") as advance, watching.tensorboard(path, tensorboard) as events:
         done: list[int] = []
+        live = watching.Live()
 
         def listen(number: int, metrics: list[dict[str, Any]]) -> None:
             if not done:
                 remember(RUNS, path)
             done.append(number)
-            advance(number, _note(metrics))
+            returns = watching.look(path, number) if watch and number % watch == 0 else []
+            if returns:
+                events(number, [{"return": sum(returns) / len(returns)}])
+            events(number, metrics)
+            advance(number, live.add(metrics, returns))
 
         try:
             yield listen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -70,6 +71,8 @@ STYLE: Any = {
 }
 LEGEND = 70  # characters of a line of the legend, with 5 for each of its marks
 MARKED = 25  # points up to which each is marked
+MOST_BANDS = 8  # kept in the numbers of a figure
+MOST_HOVERED = 400  # points along the x axis of which a pointer is told
 SPREADS = 30  # a curve that reaches so many times further than what it is held against needs a logarithm
 
 
@@ -84,7 +87,8 @@ class Drawn:
     inline: str  # SVG for the page: colours from the page's variables, ids of its own
     svg: str  # the same as a file that stands alone
     png: bytes
-    data: dict[str, Any] = field(default_factory=dict)  # what was drawn, where a file of it is kept beside the figure
+    data: dict[str, Any] = field(default_factory=dict)  # what was drawn, for the file beside the figure
+    group: str = ""  # the heading under which it stands
 
 
 class Sheet:
@@ -97,9 +101,12 @@ class Sheet:
             self.axes: Axes = self.figure.add_subplot()
             self.axes.set(title=title, xlabel=x, ylabel=y)
         self.logarithmic = False
+        self.curves: list[dict[str, Any]] = []  # what was drawn, in numbers
+        self.clouds: list[dict[str, Any]] = []
 
     def line(self, x: Array, y: Array, colour: str, label: str, *, dashed: bool = False, marker: str = "o") -> None:
         """A curve; its points are marked where they are few."""
+        self.curves.append({"label": label, "x": x.tolist(), "y": y.tolist()})
         with mpl.rc_context(STYLE):
             few = marker if len(x) <= MARKED else ""
             self.axes.plot(x, y, color=colour, label=label, linestyle=(0, (4, 1.6)) if dashed else "-", marker=few)
@@ -111,6 +118,8 @@ class Sheet:
 
     def band(self, x: Array, low: Array, high: Array, colour: str, label: str | None = None) -> None:
         """What lies between two curves; a bar where there is but one point."""
+        if len(self.clouds) < MOST_BANDS:
+            self.clouds.append({"band": label or "", "x": x.tolist(), "low": low.tolist(), "high": high.tolist()})
         with mpl.rc_context(STYLE):
             if len(x) == 1:
                 reach = np.array([[0.0], [0.0]])
@@ -146,11 +155,20 @@ class Sheet:
         self.logarithmic = True
 
     def drawn(
-        self, caption: str, alt: str, data: dict[str, Any] | None = None, named: Sequence[str] | None = None
+        self,
+        caption: str,
+        alt: str,
+        data: dict[str, Any] | None = None,
+        named: Sequence[str] | None = None,
+        ticks: bool = True,
     ) -> Drawn:
-        """Finish: legend above the axes, numbers as everywhere in the report; `named` stands along the y axis."""
+        """Finish: legend above the axes, numbers as everywhere in the report; `named` stands along the y axis, and
+        without `ticks` nothing does along either."""
         with mpl.rc_context(STYLE):
             for axis in (self.axes.xaxis, self.axes.yaxis):
+                if not ticks:
+                    axis.set_ticks([])
+                    continue
                 if axis is self.axes.yaxis and named is not None:
                     axis.set_ticks(np.arange(len(named)), named)
                     continue
@@ -165,8 +183,46 @@ class Sheet:
                     handlelength=1.8, columnspacing=1.2, handletextpad=0.5,
                 )  # fmt: skip
             raw = self._svg()
-            inline, alone = inline_svg(raw, self.name, alt), lone_svg(raw, self.name, alt)
-            return Drawn(self.name, self.title, caption, alt, inline, alone, self._png(), data or {})
+            inline, alone = inline_svg(raw, self.name, alt, self._hover()), lone_svg(raw, self.name, alt)
+            return Drawn(self.name, self.title, caption, alt, inline, alone, self._png(), data or self._numbers())
+
+    def points(self, x: Array, y: Array, colour: str, label: str, *, size: float = 3) -> None:
+        """A cloud of points."""
+        self.clouds.append({"label": label, "x": x.tolist(), "y": y.tolist()})
+        with mpl.rc_context(STYLE):
+            self.axes.plot(x, y, "o", color=colour, alpha=0.45, markersize=size, markeredgewidth=0, label=label)
+
+    def bars(self, edges: Array, heights: Array, colour: str, label: str) -> None:
+        """A histogram."""
+        self.clouds.append({"label": label, "edges": edges.tolist(), "heights": heights.tolist()})
+        with mpl.rc_context(STYLE):
+            self.axes.bar(
+                edges[:-1], heights, np.diff(edges), align="edge", color=colour, alpha=0.75, label=label, linewidth=0
+            )
+
+    def _numbers(self) -> dict[str, Any]:
+        """What was drawn, for the file beside the figure."""
+        axes = {"title": self.title, "x": self.axes.get_xlabel(), "y": self.axes.get_ylabel()}
+        return {**axes, "curves": self.curves, "rest": self.clouds} if self.curves or self.clouds else {}
+
+    def _hover(self) -> str:
+        """What a pointer is told over the curves, as JSON: places in the drawing, and the numbers as words."""
+        xs = sorted({x for curve in self.curves for x in curve["x"]})
+        if not 2 <= len(xs) <= MOST_HOVERED:
+            return ""
+        height = self.figure.get_figheight() * 72
+        box, across = self.axes.bbox, self.axes.transData
+        places = [round(float(across.transform((x, self.axes.get_ylim()[0]))[0]), 1) for x in xs]
+        told = []
+        for curve in self.curves:
+            of = dict(zip(curve["x"], curve["y"], strict=True))
+            told.append({"label": curve["label"], "y": ["" if of.get(x) is None else number(of.get(x)) for x in xs]})
+        name = self.axes.get_xlabel().split(",")[0]
+        whole = {
+            "name": name, "x": [number(x) for x in xs], "px": places, "series": told,
+            "top": round(height - float(box.y1), 1), "bottom": round(height - float(box.y0), 1),
+        }  # fmt: skip
+        return json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
 
     def _svg(self) -> str:
         buffer = io.StringIO()
@@ -183,10 +239,11 @@ class Sheet:
         return buffer.getvalue()
 
 
-def inline_svg(raw: str, name: str, alt: str) -> str:
+def inline_svg(raw: str, name: str, alt: str, hover: str = "") -> str:
     """The drawing for a page: no addresses, its own ids, colours and font of the page."""
+    more = f' data-hover="{escape(hover)}"' if hover else ""
     body = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", _common(raw, name)).replace("xlink:href", "href")
-    return _opened(body, f'role="img" aria-label="{escape(alt)}" class="figure"')
+    return _opened(body, f'role="img" aria-label="{escape(alt)}" class="figure"{more}')
 
 
 def lone_svg(raw: str, name: str, alt: str) -> str:

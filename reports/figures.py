@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fqi.nest import Array
+from fqi.reports import learning
+from fqi.reports.accuracy import figures as accuracy
 from fqi.reports.drawing import FOURTH, PREDICTED, REALISED, SOFT, THIRD, Drawn, Sheet
+from fqi.reports.evidence import Evidence
 from fqi.reports.series import Series, series
 from fqi.reports.statistics import Interval
 from fqi.reports.words import basis, number, plural
@@ -19,19 +22,10 @@ POINTS = 600  # start states drawn of a larger evaluation, evenly spread
 VALUE = "value (discounted reward)"
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What figures are drawn from."""
-
-    metrics: Sequence[dict[str, Any]]
-    evaluations: Sequence[dict[str, Any]]  # of the rounds in `judged`
-    judged: Sequence[dict[str, Any]]  # comparable rounds, in order
-
-
 def draw(evidence: Evidence) -> list[Drawn]:
-    """Every figure for which something was logged."""
-    found = (figure(evidence) for figure in FIGURES)
-    return [drawn for drawn in found if drawn is not None]
+    """Every figure for which something was logged, under its heading."""
+    found = ((group, figure(evidence)) for group, figures in FIGURES.items() for figure in figures)
+    return [replace(drawn, group=group) for group, drawn in found if drawn is not None]
 
 
 # ---- from evaluations
@@ -86,6 +80,31 @@ def returns(evidence: Evidence) -> Drawn | None:
     )
 
 
+def bias(evidence: Evidence) -> Drawn | None:
+    """Predicted minus realised at the start states, of all members and of each."""
+    judged = _spread(evidence.judged, CURVE)
+    if not judged:
+        return None
+    sheet = Sheet("bias", "Bias at the start states", "round", "bias (predicted − realised)")
+    rounds = _rounds(judged)
+    members = sorted({m["member"] for row in judged for m in row["per_member"]})
+    if len(members) > 1:
+        for i, member in enumerate(members):
+            own = [next((m["bias"] for m in row["per_member"] if m["member"] == member), None) for row in judged]
+            sheet.thin(rounds, _array(own), SOFT, None if i else "each member")
+    mean, low, high = _bands(judged, "bias")
+    sheet.band(rounds, low, high, PREDICTED)
+    sheet.line(rounds, mean, PREDICTED, "mean")
+    sheet.axes.axhline(0, color=SOFT, linewidth=1, linestyle=(0, (2, 2)))
+    sheet.over_rounds(rounds)
+    realised = _bands(judged, "discounted")[0]
+    sheet.stretch([mean], _largest(realised))
+    return sheet.drawn(
+        f"Above zero values are too high, below it too low. {_band_words(judged, 'bias')}",
+        f"Line chart over {_over(judged)}. Bias {_from_to(judged, 'bias')}.",
+    )
+
+
 def calibration(evidence: Evidence) -> Drawn | None:
     """Predicted against realised at each start state, at the last evaluated round."""
     if not evidence.judged:
@@ -103,7 +122,7 @@ def calibration(evidence: Evidence) -> Drawn | None:
         ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
         margin = 0.05 * (ends[1] - ends[0]) or 0.05 * max(1.0, abs(ends[0]))
         ends = ends + np.array([-margin, margin])
-        sheet.axes.plot(x, y, "o", color=PREDICTED, alpha=0.45, markersize=3, markeredgewidth=0, label="start state")
+        sheet.points(x, y, PREDICTED, "start state")
         sheet.axes.plot(ends, ends, color=SOFT, linewidth=1, linestyle=(0, (2, 2)), label="predicted = realised")
         sheet.axes.set(xlim=ends, ylim=ends)
     total = sum(len(row["predicted"]) for row in rows)
@@ -284,4 +303,8 @@ def _range(content: Array) -> str:
 
 
 Figure = Callable[[Evidence], Drawn | None]
-FIGURES: tuple[Figure, ...] = (values, returns, calibration, q_values, loss, consistency)
+FIGURES: dict[str, tuple[Figure, ...]] = {
+    "From the start states": (values, returns, bias, calibration),
+    **accuracy.FIGURES,
+    "Over the rounds of training": (q_values, *learning.FIGURES, loss, consistency),
+}

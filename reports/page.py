@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import re
 import shlex
@@ -12,31 +13,70 @@ from typing import Any
 from fqi.files import finite
 from fqi.regressors import REGRESSORS
 from fqi.reports import rendering
+from fqi.reports.accuracy.summary import audit_by_round, exact_by_round, fitted_by_round, plain, states_by_round
 from fqi.reports.drawing import Drawn
-from fqi.reports.figures import Evidence, draw
+from fqi.reports.evaluation import start_seeds
+from fqi.reports.evidence import Evidence
+from fqi.reports.figures import draw
+from fqi.reports.markdown import markdown
 from fqi.reports.methods import METHODS
 from fqi.reports.overestimation import best_round, by_round, comparable
 from fqi.reports.statistics import Interval
 from fqi.reports.sweeps import figure, settings_of, side_by_side
-from fqi.reports.tables import LONGEST, tables
+from fqi.reports.tables import LONGEST, table, tables
 from fqi.reports.verdict import verdict
 from fqi.reports.words import MISSING, triple
 from fqi.run import Run
 from fqi.settings import TrainSettings
 
 METRIC_ROWS = 20  # the last ones; all stand in metrics.jsonl
+ABSTRACT = 4  # sentences of the verdict above all else; with what was trained on what, five lines
+FILM_BYTES = 500_000  # of all films on a page
+WORST = 5  # episodes that are listed
+MEASURED = ("states", "exact", "audit", "policy_values")
 
 
-def write_report(run: Run, out: Path | None = None, description: Mapping[str, Any] | None = None) -> Path:
-    """Write the page into the folder `out` as report.html, or as `out` itself where that ends in .html.
+def write_report(
+    run: Run, out: Path | None = None, description: Mapping[str, Any] | None = None, form: str = "html"
+) -> Path:
+    """Write the page into the folder `out` as report.html (or .md), or as `out` itself where that names such a file.
 
     `description` is what is known of the log, as JSON values. Figures go into a folder beside the page, and every
     number shown into a JSON file beside it.
     """
-    page = rendering.place(run.path / "report" if out is None else out, "report.html")
+    page = rendering.place(run.path / "report" if out is None else out, "report", form)
     content, figures = numbers(run, description), pictures(run)
     content["figures"] = rendering.listed(figures, page.stem)
-    return rendering.write(page, render(content, figures, f"{page.stem}.json"), content, figures)
+    if form == "md":
+        return rendering.write(page, markdown(content | {"sections": sections(content)}), content, figures)
+    html = render(content, figures, f"{page.stem}.json", _films_as_data(run, content["films"]))
+    return rendering.write(page, html, content, figures)
+
+
+def sections(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The tables of the page for a form that has no template of its own."""
+    evaluated = [
+        [row["round"], _interval(row["return"]), row["predicted"]["mean"], row["discounted"]["mean"],
+         _interval(row["bias"], sign=True), f"{row['episodes']} × {row['members']}"]
+        for row in _shown(content)
+    ]  # fmt: skip
+    heads = ["round", "return [95 %]", "predicted", "realised", "bias [95 %]", "episodes × members"]
+    found = [{"title": "Evaluated rounds", "tables": [table("", heads, evaluated)]}] if evaluated else []
+    settings = [[row["name"], row["value"]] for row in content["settings"]]
+    return [*found, {"title": "Settings", "tables": [table("", ["setting", "value"], settings)]}]
+
+
+def _films_as_data(run: Run, found: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The films' files as addresses that hold them, as far as they are there and the page stays small."""
+    seen, left = {}, FILM_BYTES
+    for film in found:
+        for name in (film["strip"], film["file"]):
+            file = run.path / name
+            if file.is_file() and file.resolve().is_relative_to(run.path.resolve()) and file.stat().st_size <= left:
+                content = file.read_bytes()
+                left -= len(content)
+                seen[name] = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+    return seen
 
 
 def pictures(run: Run) -> list[Drawn]:
@@ -48,7 +88,8 @@ def pictures(run: Run) -> list[Drawn]:
     alike = comparable(judged) if judged else []
     rounds = {row["round"] for row in alike}
     together = figure(settings)
-    drawn = draw(Evidence(metrics, [row for row in evaluations if row["round"] in rounds], alike))
+    measured = {name: run.measured(name) for name in MEASURED}
+    drawn = draw(Evidence(metrics, [row for row in evaluations if row["round"] in rounds], alike, **measured))
     return drawn if together is None else [together, *drawn]
 
 
@@ -65,6 +106,7 @@ def numbers(run: Run, description: Mapping[str, Any] | None = None) -> dict[str,
         run=str(run.path),
         status=str(record.get("status", "finished")),
         message=str(record.get("message", "")),
+        measured={name: run.measured(name) for name in MEASURED},
     )
     content = {
         "format": "fqi-report",
@@ -80,6 +122,12 @@ def numbers(run: Run, description: Mapping[str, Any] | None = None) -> dict[str,
         "verdict": [dataclasses.asdict(sentence) for sentence in found],
         "best_round": None if best is None else best["round"],
         "evaluated": [_plain(row) for row in judged],
+        "worst": worst_episodes(evaluations),
+        "films": films(run),
+        "states": plain(states_by_round(run.measured("states"))),
+        "exact": plain(exact_by_round(run.measured("exact"))),
+        "audit": plain(audit_by_round(run.measured("audit"))),
+        "fitted": plain(fitted_by_round(run.measured("policy_values"))),
         "metrics": metrics[-METRIC_ROWS:],
         "metrics_rows": len(metrics),
         "log": _log(record, description),
@@ -93,13 +141,41 @@ def numbers(run: Run, description: Mapping[str, Any] | None = None) -> dict[str,
     return whole
 
 
-def render(content: Mapping[str, Any], figures: Sequence[Drawn], json_name: str) -> str:
-    """The page. It shows nothing but `content` and the figures drawn from the same rows."""
+def render(
+    content: Mapping[str, Any], figures: Sequence[Drawn], json_name: str, seen: Mapping[str, str] | None = None
+) -> str:
+    """The page. It shows nothing but `content`, the figures drawn from the same rows, and the run's films: `seen` holds
+    them by file, as data addresses."""
+    seen = seen or {}
     varying, same = _metric_columns(content["metrics"])
     return rendering.render(
         "run.html.j2", content, figures, json_name=json_name, shown=_shown(content), metric_columns=varying,
-        metric_constants=same, filters={"interval": _interval},
+        metric_constants=same, abstract=ABSTRACT, seen=seen, filters={"interval": _interval},
     )  # fmt: skip
+
+
+def worst_episodes(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The episodes of the last evaluated round that returned least, with the seeds that begin them again."""
+    if not evaluations:
+        return []
+    last = max(row["round"] for row in evaluations)
+    found = []
+    for row in evaluations:
+        if row["round"] == last:
+            seeds = start_seeds(row["seed"], row["episodes"])
+            for i, earned in enumerate(row["returns"]):
+                if earned is not None:
+                    found.append({
+                        "member": row["member"], "seed": int(seeds[i]), "return": earned, "length": row["lengths"][i],
+                        "predicted": row["predicted"][i], "realised": row["discounted"][i],
+                    })  # fmt: skip
+    return sorted(found, key=lambda episode: (episode["return"], episode["member"]))[:WORST]
+
+
+def films(run: Run) -> list[dict[str, Any]]:
+    """The newest films that the run keeps."""
+    rows = run.measured("films")
+    return [] if not rows else [{"round": rows[-1]["round"], **film} for film in rows[-1]["films"]]
 
 
 # ---- parts of the content

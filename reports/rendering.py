@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,17 +15,22 @@ from markupsafe import Markup, escape
 from fqi.errors import UserError
 from fqi.files import write_bytes, write_json
 from fqi.reports.drawing import COLOURS, Drawn
+from fqi.reports.markdown import markdown
+from fqi.reports.methods import METHODS
 from fqi.reports.tables import cell
 from fqi.reports.words import number, percent, plural, title
 
+SUFFIXES = {"html": (".html", ".htm"), "md": (".md",)}
+FORMS = tuple(SUFFIXES)
 
-def place(out: Path, name: str) -> Path:
-    """The page: `out` itself where it ends in .html, else the file `name` in that folder."""
-    if out.suffix.lower() in (".html", ".htm") and not out.is_dir():
+
+def place(out: Path, name: str, form: str = "html") -> Path:
+    """The page: `out` itself where it ends as its form does, else the file of this name in that folder."""
+    if out.suffix.lower() in SUFFIXES[form] and not out.is_dir():
         return out
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: expected a folder or a file name that ends in .html, found another file")
-    return out / name
+        raise UserError(f"{out}: expected a folder or a file name that ends in .{form}, found another file")
+    return out / f"{name}.{form}"
 
 
 def listed(figures: Sequence[Drawn], stem: str) -> list[dict[str, Any]]:
@@ -49,9 +56,16 @@ def render(template: str, content: Mapping[str, Any], figures: Sequence[Drawn], 
         "duration": duration,
     }  # fmt: skip
     environment.filters |= more.pop("filters", {})
-    drawn = [{**entry, "inline": Markup(f.inline)} for entry, f in zip(content["figures"], figures, strict=True)]
+    drawn = [
+        {**entry, "inline": Markup(f.inline), "group": f.group}
+        for entry, f in zip(content["figures"], figures, strict=True)
+    ]
     colours = {side: {k: pair[i] for k, pair in COLOURS.items()} for i, side in enumerate(("light", "dark"))}
-    return environment.get_template(template).render(**content, **more, pictures=drawn, colours=colours, plural=plural)
+    script = (Path(__file__).parent / "templates" / "hover.js").read_text(encoding="utf-8") if drawn else ""
+    seal = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        **content, **more, pictures=drawn, colours=colours, plural=plural, script=Markup(script), seal=seal
+    )
 
 
 def write(page: Path, html: str, content: Mapping[str, Any], figures: Sequence[Drawn]) -> Path:
@@ -68,6 +82,19 @@ def write(page: Path, html: str, content: Mapping[str, Any], figures: Sequence[D
     except OSError as error:
         raise UserError(f"{page}: cannot be written: {error.strerror}") from None
     return page
+
+
+def publish(
+    out: Path, name: str, template: str, content: dict[str, Any], figures: Sequence[Drawn], form: str, **more: Any
+) -> Path:
+    """Render and write a page in the form asked for, html or md, with its numbers and figures beside it."""
+    page = place(out, name, form)
+    content["figures"] = listed(figures, page.stem)
+    if form == "md":
+        return write(page, markdown(content), content, figures)
+    explained = [row for row in METHODS if row["name"] in content["methods"]]
+    html = render(template, content, figures, json_name=f"{page.stem}.json", explained=explained, **more)
+    return write(page, html, content, figures)
 
 
 # ---- filters

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from fqi.reports import verdict_accuracy as accuracy
 from fqi.reports import verdict_returns as returns
 from fqi.reports import verdict_training as training
 from fqi.reports import verdict_values as values
@@ -12,6 +13,7 @@ from fqi.reports.overestimation import by_round, comparable
 from fqi.reports.sentences import Sentence, command
 from fqi.reports.words import percent, plural
 
+NOTHING: accuracy.Measured = {}
 CUT = 0.01  # weight that was left when play stopped, above which the realised value is short by something that shows
 
 
@@ -23,6 +25,7 @@ def verdict(
     run: str = "RUN",
     status: str = "finished",
     message: str = "",
+    measured: accuracy.Measured = NOTHING,
 ) -> list[Sentence]:
     """What logged rows say of a run, the most important first; `discount` is that of a target: gamma^n."""
     found = [*training.ended(metrics, run, status, message)]
@@ -30,7 +33,11 @@ def verdict(
     moving = [] if status == "diverged" or runaway else [*training.still_moving(metrics, discount, run)]
     judged = by_round(evaluations)
     if judged:
-        return [*found, *_judged(metrics, evaluations, judged, runaway, moving, run)]
+        return [*found, *_judged(metrics, evaluations, judged, runaway, moving, run, measured)]
+    if measured.get("audit"):
+        log = [*accuracy.narrow(measured), *accuracy.by_the_log(measured)]
+        log.sort(key=lambda sentence: sentence.level != "bad")
+        return [*found, *runaway, *log, *accuracy.recommended([], [], measured, run), *moving]
     text = (
         "This run was never evaluated, so that what its policy earns is not known and its values cannot be checked; "
         f"type {command('fqi evaluate', run)}"
@@ -45,6 +52,7 @@ def _judged(
     runaway: list[Sentence],
     moving: list[Sentence],
     run: str,
+    measured: accuracy.Measured,
 ) -> Iterator[Sentence]:
     alike = comparable(judged)
     numbers = {row["round"] for row in alike}
@@ -53,8 +61,11 @@ def _judged(
     states = [values.state(row, values.scale(row, episodes, width)) for row in alike]
     collapse = [*returns.collapse(alike, episodes, run)]
     yield values.sentence(alike, states, run)
-    yield from (*runaway, *collapse)
+    yield from (*runaway, *collapse, *accuracy.narrow(measured))
     yield from returns.disagreement(alike, episodes)
+    if len(alike) > 1:
+        yield from accuracy.recommended(alike, states, measured, run)
+    yield from (*accuracy.exact(measured), *accuracy.states(measured))
     if not collapse:  # it names the best round already
         yield from returns.best_sentence(alike, episodes)
     if not runaway and states[-1] != "too high":  # more rounds of the same would not mend those

@@ -18,6 +18,7 @@ from fqi.log import Log
 from fqi.nest import Array, Nest
 from fqi.policies import Greedy
 from fqi.qfunctions.contract import QFunction, enumerating
+from fqi.reports.accuracy.crosswise import crosswise
 from fqi.reports.accuracy.sample import Neighbours, drawn_steps, frames_at
 from fqi.reports.evaluation import predictions
 from fqi.run import Run
@@ -41,7 +42,7 @@ def measure_audit(run: Run, log: Log, number: int, near: Neighbours, *, frames: 
         own = q.values(seen).double()  # [P, b, A]
         means = own.reshape(members, heads, *own.shape[1:]).mean(1)  # [M, b, A]
         units, kind = (means, "members") if members > 1 else (own, "heads")
-        gaps = crosswise(units, _allowed(q, seen, legal))
+        gaps = crosswise(units.cpu().numpy(), _allowed(q, seen, legal))
         greedy = [Greedy(q, slice(m * heads, (m + 1) * heads)).among(seen, legal).argmax(1) for m in range(members)]
         values = predictions(run, q, seen, number, legal)  # [M, b]
     finally:
@@ -68,18 +69,6 @@ def measure_audit(run: Run, log: Log, number: int, near: Neighbours, *, frames: 
     return rows
 
 
-def crosswise(units: torch.Tensor, allowed: torch.Tensor | None) -> Array | None:
-    """[U, b] own minus the others' mean value of the action that each of the units [U, b, A] would choose; None: one
-    unit alone has nobody to ask."""
-    count = len(units)
-    if count < 2:
-        return None
-    choice = (units if allowed is None else units.masked_fill(~allowed, -torch.inf)).argmax(-1)  # [U, b]
-    asked = torch.stack([u.gather(-1, choice.T).T for u in units])  # [V, U, b] what V says of the choice of U
-    own = torch.stack([asked[u, u] for u in range(count)])
-    others = (asked.sum(0) - own) / (count - 1)
-    return np.asarray((own - others).cpu().numpy())
-
-
-def _allowed(q: QFunction, frames: Nest, legal: Array | None) -> torch.Tensor | None:
-    return both(q.support(frames), None if legal is None else torch.from_numpy(legal))
+def _allowed(q: QFunction, frames: Nest, legal: Array | None) -> Array | None:
+    found = both(q.support(frames), None if legal is None else torch.from_numpy(legal))
+    return None if found is None else found.cpu().numpy()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
+
 from fqi.environments.models import model_of
 from fqi.errors import UserError
 from fqi.log import Log, fingerprint
@@ -38,6 +40,12 @@ def measure(
     listen: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Measure these rounds and keep the rows in the run; returns what was measured, by the names of their files."""
+    if not isinstance(run.action_space, gym.spaces.Discrete) or run.config.train.stack > 1:
+        raise UserError(f"{run.path}: continuous actions and stacks of frames are judged from the start states alone")
+    if len(run.config.settings) > 1:
+        raise UserError(
+            f"{run.path}: a sweep is judged from the start states alone; train the setting that matters by itself"
+        )
     if fingerprint(log) != run.record["log"]["fingerprint"]:
         raise UserError(f"{run.path}: the log has changed since training began: its content has another fingerprint")
     if run.config.train.maximise == "cem":  # all that follows compares the values of all actions

@@ -18,7 +18,7 @@ from fqi.reports.comparison.wording import chance, shown
 
 def write_comparison_report(comparison: Comparison, out: Path | None = None) -> Path:
     """Write the page into the folder `out` as comparison.html, or as `out` itself where that ends in .html."""
-    page = rendering.place(comparison.path / "report" if out is None else out, "comparison.html")
+    page = rendering.place(comparison.path / "report" if out is None else out, "comparison")
     content = numbers(comparison)
     figures = draw(content)
     content["figures"] = rendering.listed(figures, page.stem)

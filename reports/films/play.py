@@ -50,11 +50,13 @@ def film(environment: dict[str, Any], policy: Policy, seed: int, limit: int | No
         env.close()
 
 
-def _action(policy: Policy, frame: Any, info: dict[str, Any], env: gym.Env[Any, Any]) -> int:
+def _action(policy: Policy, frame: Any, info: dict[str, Any], env: gym.Env[Any, Any]) -> Any:
     frames: Nest = stack([frame], env.observation_space)
+    if not isinstance(env.action_space, gym.spaces.Discrete):
+        return policy.actions(frames, np.random.default_rng(0))[0]
     mask = info.get("action_mask")
     legal = None if mask is None else np.asarray(mask, np.bool_)[None]
-    first = int(env.action_space.start)  # type: ignore[attr-defined]
+    first = int(env.action_space.start)
     return int(policy.among(frames, legal)[0].argmax()) + first
 
 

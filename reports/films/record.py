@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fqi.files import write_bytes
-from fqi.policies import greedy
+from fqi.policies import greedy, of_single_frames
 from fqi.reports.evaluation import start_seeds
 from fqi.reports.films.files import animated, strip
 from fqi.reports.films.play import film
@@ -37,7 +37,9 @@ def film_best_and_worst(run: Run, number: int) -> list[dict[str, Any]]:
         run.load(q, number)
         for chosen in extremes(rows):
             seed = int(start_seeds(rows[0]["seed"], rows[0]["episodes"])[chosen["episode"]])
-            policy = greedy(q, slice(chosen["member"] * heads, (chosen["member"] + 1) * heads))
+            policy = of_single_frames(
+                greedy(q, slice(chosen["member"] * heads, (chosen["member"] + 1) * heads)), "a film"
+            )
             played = film(environment, policy, seed, rows[0]["limit"])
             stem = f"films/{number:05d}-{chosen['kind']}"
             write_bytes(run.path / f"{stem}.webp", animated(played.pictures))

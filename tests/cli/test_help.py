@@ -19,10 +19,12 @@ COMMANDS = (
     ("train",),
     ("evaluate",),
     ("report",),
+    ("play",),
     ("demo",),
     ("bench",),
     ("data", "info"),
     ("data", "check"),
+    ("data", "report"),
     *(("data", name) for name in ("convert", "merge", "split", "filter", "head")),
     ("data", "repair"),
 )

@@ -292,6 +292,7 @@ def test_a_log_that_names_no_environment(refused: Refused, fqi: Fqi, copies: Pat
     spaces = {"observation_space": log.observation_space, "action_space": log.action_space}
     save_log(Log(**{name: getattr(log, name) for name in names}, **spaces), "bare.h5")
     assert fqi("train", "bare.h5", *SMALL, "--out", "bare").code == 0
-    assert "--env" in refused("evaluate", "bare")
+    assert fqi("evaluate", "bare", "--json").json["measured"] == ["audit", "policy_values"]
+    assert "--env" in refused("evaluate", "bare", "--max-steps", "5")
     assert fqi("evaluate", "bare", "--env", "CartPole-v1", "--episodes", "2").code == 0
     refused("collect", "--resume", "--out", "bare.h5")

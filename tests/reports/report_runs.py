@@ -118,6 +118,10 @@ def metrics(
                 "lowest_earnable": low,
                 "highest_earnable": high,
                 "updates": 300.0,
+                "weight_norm": 10.0 + number,
+                "gradient_norm": 0.1,
+                "q_counts": [1, 2, 1],
+                "greedy_shares": [0.25, 0.75],
                 "seconds": 1.5,
             })  # fmt: skip
     return rows

@@ -10,8 +10,12 @@ import pytest
 from report_runs import evaluations, metrics
 
 from fqi.reports.drawing import COLOURS, Drawn
-from fqi.reports.figures import FIGURES, POINTS, Evidence, calibration, draw, q_values, returns, values
+from fqi.reports.evidence import Evidence
+from fqi.reports.figures import FIGURES, POINTS, calibration, draw, q_values, returns, values
 from fqi.reports.overestimation import by_round
+
+STARTS = ["values", "returns", "bias", "calibration"]
+TRAINING = ["q_values", "spread", "actions", "norms", "loss", "consistency"]
 
 
 def evidence(rounds: list[int] | None = None, **more: Any) -> Evidence:
@@ -25,7 +29,8 @@ def found() -> list[Drawn]:
 
 
 def test_every_figure_is_drawn_as_svg_and_png(found: list[Drawn]) -> None:
-    assert len(found) == len(FIGURES)
+    assert [figure.name for figure in found] == [*STARTS, *TRAINING]
+    assert {figure.group for figure in found} <= set(FIGURES)
     for figure in found:
         root = ET.fromstring(figure.svg.split("\n", 1)[1])
         assert root.get("aria-label") == figure.alt
@@ -93,5 +98,5 @@ def test_numbers_that_are_not_finite_leave_gaps() -> None:
     for row in found:
         row["predicted"] = [None] * len(row["predicted"])
     assert [f.name for f in draw(Evidence(rows, found, by_round(found)))] == [
-        "values", "returns", "calibration", "q_values", "consistency",
+        *STARTS, "q_values", "actions", "norms", "consistency",
     ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from report_runs import evaluations, metrics, trained
 
 from fqi.errors import UserError
 from fqi.files import json_line
+from fqi.reports import rendering
 from fqi.reports.page import numbers, write_report
 from fqi.reports.rendering import duration
 from fqi.reports.statistics import Interval
@@ -73,6 +76,18 @@ class Page(HTMLParser):
             self.table[-1][-1] += data
 
 
+TRAINING = ["q_values", "spread", "actions", "norms", "loss", "consistency"]
+
+
+def assert_only_our_script(page: Page, html: str) -> None:
+    """One script, the one that shows numbers under the pointer; its hash is all that the page lets run."""
+    assert page.tags.count("script") == 1
+    ours = (Path(rendering.__file__).parent / "templates" / "hover.js").read_text(encoding="utf-8")
+    assert f"<script>{ours}</script>" in html
+    seal = base64.b64encode(hashlib.sha256(ours.encode()).digest()).decode()
+    assert f"script-src 'sha256-{seal}'" in html
+
+
 def evaluated(run: Run, rounds: list[int], **more: Any) -> Run:
     run.add_evaluations(
         evaluations(rounds, returns=lambda k: 40 + k, discounted=lambda k: 30 + k, bias=lambda _: 4.0, **more)
@@ -109,16 +124,16 @@ def test_a_page_is_whole_and_stands_alone(fresh: Callable[..., Run]) -> None:
     assert len(set(page.ids)) == len(page.ids)
     assert path.stat().st_size < 1_000_000
     assert not re.search(r"https?:|//|@import|url\((?!#)", html)
-    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
-    targets = {"report.json"} | {f"report_figures/{f['name']}.{k}" for f in content["figures"] for k in ("svg", "png")}
+    assert not {"link", "img", "iframe", "object"} & set(page.tags)
+    assert_only_our_script(page, html)
+    kinds = ("svg", "png", "json")
+    targets = {"report.json"} | {f"report_figures/{f['name']}.{k}" for f in content["figures"] for k in kinds}
     inside = {a for a in page.addresses if a.startswith("#")}
     assert {a[1:] for a in inside} <= set(page.ids)
     assert set(page.addresses) - inside == targets
     for target in targets:
         assert (path.parent / target).stat().st_size > 0
-    assert [f["name"] for f in content["figures"]] == [
-        "values", "returns", "calibration", "q_values", "loss", "consistency",
-    ]  # fmt: skip
+    assert [f["name"] for f in content["figures"]] == ["values", "returns", "bias", "calibration", *TRAINING]
     assert page.labels == [f["alt"] for f in content["figures"]]
 
 
@@ -152,7 +167,7 @@ def test_the_same_run_gives_the_same_bytes(fresh: Callable[..., Run], tmp_path: 
     run = evaluated(fresh(members=2), [6], members=2)
     first, second = write_report(run, tmp_path / "a"), write_report(run, tmp_path / "b")
     files = sorted(p.relative_to(first.parent) for p in first.parent.rglob("*") if p.is_file())
-    assert len(files) == 2 + 2 * 6
+    assert len(files) == 2 + 3 * 10
     for file in files:
         assert (first.parent / file).read_bytes() == (second.parent / file).read_bytes()
 
@@ -164,7 +179,7 @@ def test_never_evaluated(fresh: Callable[..., Run]) -> None:
     assert content["best_round"] is None
     assert "This run was never evaluated" in page.text
     assert f"fqi evaluate {run.path} --rounds spread" in page.text
-    assert [f["name"] for f in content["figures"]] == ["q_values", "loss", "consistency"]
+    assert [f["name"] for f in content["figures"]] == TRAINING
 
 
 def test_one_round_one_member_one_episode(fresh: Callable[..., Run]) -> None:
@@ -209,10 +224,11 @@ def test_hostile_text_stays_text(fresh: Callable[..., Run]) -> None:
     page, _, html = read(
         write_report(run, None, {"behaviours": [{"behaviour": closing, closing: 1}], closing: [HOSTILE]})
     )
-    assert not {"script", "img"} & set(page.tags)
+    assert "img" not in page.tags
+    assert_only_our_script(page, html)
     assert page.text.count(HOSTILE) > 3
     assert page.text.count(closing) > 3
-    assert "<script" not in html
+    assert html.count("<script") == 1
 
 
 def test_many_rounds_and_members_stay_small(fresh: Callable[..., Run]) -> None:

@@ -26,7 +26,7 @@ def judge(rows: list[dict[str, Any]], logged: list[dict[str, Any]] | None = None
 def test_healthy() -> None:
     rows = evaluations(ROUNDS, returns=lambda k: min(k, 50) * 8, discounted=settled, bias=lambda _: 0.5, episodes=50)
     found = judge(rows)
-    assert set(found) == {"healthy", "best"}
+    assert set(found) == {"healthy", "recommended", "best"}
     assert found["healthy"].level == "good"
     assert found["healthy"].text.startswith("At round 100 the values are within ")
     assert "50 episodes × 3 members" in found["healthy"].text
@@ -205,3 +205,63 @@ def test_a_run_without_rounds() -> None:
 
 def test_no_bounds() -> None:
     assert "runaway" not in judge([], metrics(20, mean_q=lambda k: 10.0**k, low=None, high=None, beyond=lambda _: 0.0))
+
+
+def audit(unsupported: float, members: int = 3, frames: int = 200, **more: Any) -> list[dict[str, Any]]:
+    """Rows of the last round as `fqi evaluate` writes them of the log alone."""
+    supported = [i >= unsupported * frames for i in range(frames)]
+    return [
+        {"round": 100, "member": m, "seed": 0, "frames": frames, "units": "members", "independent": False,
+         "gaps": [0.1] * frames, "discount": 0.9, "supported": supported, "differs": 0.1, "value": 90.0,
+         "spread": 0.5, "beyond": 0.0, "lowest_earnable": 1.0, "highest_earnable": 100.0, "quantiles": [90.0] * 5}
+        | more
+        for m in range(members)
+    ]  # fmt: skip
+
+
+def test_the_four_planted_cases_are_told_apart() -> None:
+    fine: dict[str, Any] = {"returns": lambda k: min(k, 50) * 8, "discounted": settled, "episodes": 50}
+    healthy = evaluations(ROUNDS, bias=lambda _: 0.5, **fine)
+    away = metrics(100, mean_q=lambda k: 1.1**k, max_q=lambda k: 2 * 1.1**k, beyond=lambda k: float(k > 40))
+    runaway = evaluations(ROUNDS, bias=lambda k: 1.1**k, **fine)
+    peak = {"returns": lambda k: 30 + 450 * math.exp(-(((k - 60) / 20) ** 2)), "discounted": settled, "episodes": 50}
+    collapsed = evaluations(ROUNDS, bias=lambda _: 0.1, **peak)  # type: ignore[arg-type]
+    covered, narrow = {"audit": audit(0.02)}, {"audit": audit(0.6)}
+    warnings = {"runaway", "collapse", "narrow"}
+    for rows, logged, measured, expected in (
+        (healthy, None, covered, set()),
+        (runaway, away, covered, {"runaway"}),
+        (collapsed, None, covered, {"collapse"}),
+        (healthy, None, narrow, {"narrow"}),
+    ):
+        found = judge(rows, logged, measured=measured)
+        assert warnings & set(found) == expected
+        assert all(found[kind].level == "bad" for kind in expected)
+    text = judge(healthy, measured=narrow)["narrow"].text
+    assert text.startswith("The data do not cover the policy: at round 100, 60 % of its greedy actions over 200 frames")
+    assert "healthy" in judge(healthy, measured=covered)
+
+
+def test_the_recommended_round_has_a_reason() -> None:
+    rows = evaluations(ROUNDS, returns=lambda k: min(k, 50) * 8, discounted=settled, bias=lambda k: k / 10, noise=0.1)
+    text = judge(rows)["recommended"].text
+    assert text.startswith("Use round 50 (`run:runs/a@50`): of the 6 rounds whose return cannot be told from the best")
+    alone = evaluations(ROUNDS, returns=lambda k: k, discounted=settled, bias=lambda _: 0.1, noise=0.01)
+    assert "it returns most, alone" in judge(alone)["recommended"].text
+
+
+def test_without_an_environment_the_log_speaks() -> None:
+    fitted = [
+        {"round": 100, "member": m, "episodes": 30, "held_out": True, "rounds": 100,
+         "fitted": [50.0 + m] * 30, "predicted": [90.0 + m] * 30}
+        for m in range(3)
+    ]  # fmt: skip
+    found = judge([], measured={"audit": audit(0.0), "policy_values": fitted})
+    assert "unevaluated" not in found
+    assert found["fitted"].level == "bad"
+    assert "values the policy of round 100 at 51" in found["fitted"].text
+    # a gap of .1 a backup, discount .9: 100 rounds gather .1 (1 - .9^100) / .1 = 1
+    assert found["gap"].text.startswith("By the members' own account the maximum adds +0.1")
+    assert "+1 in all" in found["gap"].text
+    assert judge([], measured={"audit": audit(0.0, beyond=0.5)})["beyond"].level == "bad"
+    assert judge([], measured={"audit": audit(0.0, gaps=None)})["alone"].level == "note"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from fqi.environments.make import environment_record
 from fqi.environments.models import model_of
 from fqi.errors import UserError
-from fqi.reports.accuracy.audit import crosswise
+from fqi.reports.accuracy.crosswise import crosswise
 from fqi.reports.accuracy.measure import Wanted, measure
 from fqi.reports.accuracy.sample import Neighbours, drawn_steps, frames_at
 from fqi.reports.accuracy.summary import audit_by_round, exact_by_round, fitted_by_round, states_by_round
@@ -77,15 +76,15 @@ def test_fitted_values_of_the_same_rows_agree_with_an_exact_table():
 def test_crosswise_by_hand():
     # Two heads, one frame, two actions: the first likes action 0 at 3, which the second values at 1; the second likes
     # action 1 at 2, which the first values at 2.5.
-    units = torch.tensor([[[3.0, 2.5]], [[1.0, 2.0]]])
+    units = np.array([[[3.0, 2.5]], [[1.0, 2.0]]])
     assert crosswise(units, None).tolist() == [[2.0], [-0.5]]
     assert crosswise(units[:1], None) is None
-    only_first = torch.tensor([[True, False]])
+    only_first = np.array([[True, False]])
     assert crosswise(units, only_first).tolist() == [[2.0], [-2.0]]
 
 
 def test_the_gap_of_pure_noise_is_what_the_law_of_the_maximum_says():
-    noise_of = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 40_000, 4)))
+    noise_of = np.random.default_rng(0).normal(size=(2, 40_000, 4))
     assert crosswise(noise_of, None).mean() == pytest.approx(1.0294, abs=0.02)  # E max of 4 standard normal noises
 
 

@@ -1,0 +1,1 @@
+"""Several trainings side by side: runs, or the settings of a sweep within one."""
