@@ -29,10 +29,10 @@ app.command("head")(convert.head)
 def info(log: LogArgument = None, json: Json = False) -> None:
     """What is inside: sizes, episode lengths, returns, actions, behaviours, coverage; everything else by --json."""
     from fqi.datasets.describe import describe
-    from fqi.datasets.load import load_log
+    from fqi.datasets.load import affordable, load_log
 
     reference = str(newest(LOGS, "log", "fqi collect")) if log is None else log
-    description = describe(load_log(reference))
+    description = describe(load_log(reference, memory=affordable()))
     lines = _page(reference, description)
     if description["actions"]["kind"] == "discrete":  # Q has one output per action
         lines.append(f"next: fqi train {shlex.quote(reference)} --iterations 100")

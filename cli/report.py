@@ -59,11 +59,11 @@ def check_format(form: str) -> None:
 
 def _one(run: Any, out: Path | None, form: str, json: bool) -> Path:
     from fqi.datasets.describe import describe
-    from fqi.datasets.load import load_log
+    from fqi.datasets.load import affordable, load_log
     from fqi.reports.page import write_report
 
     try:
-        description = describe(load_log(run.record["log"]["reference"]))
+        description = describe(load_log(run.record["log"]["reference"], memory=affordable()))
     except UserError as error:  # the log may be elsewhere by now; the page then says so
         description = None
         say(f"note: the log's own table is left out: {error}", json)

@@ -133,9 +133,9 @@ def train(
 def _bytes(memory: float | None) -> int:
     """What observations may take in memory."""
     if memory is None:
-        from fqi.datasets.hdf5 import memory_bytes
+        from fqi.datasets.load import affordable
 
-        return memory_bytes() // 2
+        return affordable()
     if not 0 < memory < 1 << 20:
         raise UserError(f"--memory must be a number of GiB above 0, found {memory:g}")
     return int(memory * 2**30)

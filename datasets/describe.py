@@ -10,6 +10,7 @@ import numpy as np
 
 from fqi import spaces
 from fqi.datasets.columns import columns_of, leaf_name
+from fqi.frames import frames_on_disk, on_disk, pieces
 from fqi.log import Log, fingerprint
 from fqi.nest import Array, leaf_spaces, leaves
 
@@ -147,7 +148,7 @@ def _coverage(log: Log) -> dict[str, Any]:
     space = log.observation_space
     states = state_count(space)
     actions = int(log.action_space.n) if isinstance(log.action_space, gym.spaces.Discrete) else None
-    if states is not None and actions is not None and states * actions <= _STATES:
+    if states is not None and actions is not None and states * actions <= _STATES and not on_disk(log.observations):
         state = state_index(log.observations, space)[log.frame_of_step]
         pairs = np.bincount(state * actions + log.actions - int(log.action_space.start), minlength=states * actions)  # type: ignore[attr-defined]
         seen = pairs.reshape(states, actions)
@@ -162,17 +163,23 @@ def _coverage(log: Log) -> dict[str, Any]:
         }
     arrays = leaves(log.observations)
     vectors = {
-        path: a for path, a in arrays.items() if a.ndim == 1 or (a.ndim == 2 and a.shape[1] <= _SHOWN_DIMENSIONS)
+        path: a
+        for path, a in arrays.items()
+        if (a.ndim == 1 or (a.ndim == 2 and a.shape[1] <= _SHOWN_DIMENSIONS)) and frames_on_disk(a) is None
     }
     pixels = {path: a for path, a in arrays.items() if path not in vectors}
     return {
         "kind": "vector",
         "dimensions": {leaf_name(path): _dimensions(a) for path, a in vectors.items()},
-        "ranges": {
-            leaf_name(path): {"min": _number(a.min()), "max": _number(a.max())} for path, a in pixels.items() if a.size
-        },
+        "ranges": {leaf_name(path): _range(a) for path, a in pixels.items() if len(a)},
         "grid": _grid(log, list(vectors.values()), actions),
     }
+
+
+def _range(array: Array) -> dict[str, Any]:
+    """The extremes of all values, also of frames that stay on disk."""
+    ends = [(piece.min(), piece.max()) for _, piece in pieces(array)]
+    return {"min": _number(min(low for low, _ in ends)), "max": _number(max(high for _, high in ends))}
 
 
 def state_count(space: gym.Space[Any]) -> int | None:

@@ -9,6 +9,7 @@ from fqi.datasets import store
 from fqi.datasets.columns import Columns
 from fqi.datasets.format import Format
 from fqi.datasets.formats import d3rlpy, d4rl, dqn_replay, foreign, minari, npz, table
+from fqi.datasets.hdf5 import memory_bytes
 from fqi.datasets.journal import SUFFIX, journal_path
 from fqi.errors import UserError
 from fqi.log import Log
@@ -40,10 +41,15 @@ def load_log(reference: str | Path, verify: bool = False, memory: int | None = N
     taken = sum(leaf.nbytes for leaf in leaves(log.observations).values())
     if memory is not None and taken > memory:
         raise UserError(
-            f"{reference}: observations take {taken / 2**30:.2f} GiB, more than the {memory / 2**30:.2f} GiB of "
-            f"--memory; only fqi's own format can stay on disk: fqi data convert {reference} LOG{store.SUFFIX}"
+            f"{reference}: observations take {taken / 2**30:.2f} GiB, more than the {memory / 2**30:.2f} GiB that "
+            f"they may; only fqi's own format can stay on disk: fqi data convert {reference} LOG{store.SUFFIX}"
         )
     return log
+
+
+def affordable() -> int:
+    """Half of this machine's memory: what observations may take in bytes unless somebody says otherwise."""
+    return memory_bytes() // 2
 
 
 def load_columns(reference: str | Path) -> Columns:

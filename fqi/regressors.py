@@ -64,9 +64,15 @@ REGRESSORS = {
         sweeps=True,
         streams=True,
     ),
-    "unet": Regressor("fqi.qfunctions.unet", "Unet", "UnetSettings", holdout=0.05, workers=True),
+    "unet": Regressor("fqi.qfunctions.unet", "Unet", "UnetSettings", holdout=0.05, workers=True, streams=True),
     "multimodal": Regressor(
-        "fqi.qfunctions.multimodal", "Multimodal", "MultimodalSettings", ensemble=2, holdout=0.05, workers=True
+        "fqi.qfunctions.multimodal",
+        "Multimodal",
+        "MultimodalSettings",
+        ensemble=2,
+        holdout=0.05,
+        workers=True,
+        streams=True,
     ),
-    "own": Regressor("fqi.qfunctions.own", "Own", "OwnSettings", ensemble=2, holdout=0.05, workers=True),
+    "own": Regressor("fqi.qfunctions.own", "Own", "OwnSettings", ensemble=2, holdout=0.05, workers=True, streams=True),
 }

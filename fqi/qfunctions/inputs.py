@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from fqi.encoding import encode, width
-from fqi.errors import UserError
 from fqi.nest import Array, Nest, leaves, take
 from fqi.networks.alignment import aligned
 from fqi.networks.standards import measured, standards
@@ -142,7 +141,7 @@ class Encoder(ABC):
     """Turns frames into the inputs of a network: a whole log's, or those of any other frames."""
 
     width: int  # D
-    row_bytes: int = 0  # that a row takes in memory, frames that it shares with others left out
+    row_bytes: int  # that a row takes in memory, frames that it shares with others left out
     piece: int  # rows valued at once on a CPU
     device: torch.device
 
@@ -150,17 +149,17 @@ class Encoder(ABC):
     def bound(self, rows: Transitions, training: torch.Tensor) -> Inputs:
         """The inputs of a log's frames; scales are taken from the rows [B] that are regressed on."""
 
+    @abstractmethod
     def measure(self, pieces: Iterable[Nest]) -> None:
         """Take the scales, if there are any, from the frames of the rows that are regressed on, piece by piece."""
-        raise UserError("these inputs cannot stay on disk; give a larger --memory")
 
     @abstractmethod
     def __call__(self, frames: Nest) -> torch.Tensor:
         """[B, D] the inputs of any frames."""
 
+    @abstractmethod
     def of(self, frames: Nest, shown: Array) -> Inputs:
         """The inputs of frames in memory, of which those with the numbers shown [n, S] are looked at together."""
-        raise UserError("these inputs cannot stay on disk; give a larger --memory")
 
     @abstractmethod
     def tensors(self) -> dict[str, torch.Tensor]:

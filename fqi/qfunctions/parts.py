@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
@@ -13,7 +14,7 @@ from fqi.nest import Array, Nest, leaf_spaces, leaves
 from fqi.networks.alignment import aligned
 from fqi.networks.convolutions import as_image, image_stack
 from fqi.networks.fused import Parts
-from fqi.networks.standards import standards
+from fqi.networks.standards import measured, standards
 from fqi.qfunctions.inputs import BLOCK, PIECE, PIECE_OF_IMAGES, Columns, Encoder, Images, Inputs, image_bytes
 from fqi.transitions import Transitions
 
@@ -44,6 +45,7 @@ class PartEncoder(Encoder):
         self.parts = Parts(tuple(found), vectors, tuple(sizes))
         self.width = self.parts.columns
         self.piece = PIECE_OF_IMAGES if self.images else PIECE
+        self.row_bytes = 4 * (vectors + len(sizes))
         self.centre, self.spread = torch.zeros(vectors, device=device), torch.ones(vectors, device=device)
 
     def bound(self, rows: Transitions, training: torch.Tensor) -> Inputs:
@@ -61,6 +63,20 @@ class PartEncoder(Encoder):
         index = torch.from_numpy(shown).to(self.device)
         images = [Images(image_bytes(own[path], self.device), index) for path in self.images]
         return Several(images, Columns(padded), len(features)) if images else Columns(padded)
+
+    def measure(self, pieces: Iterable[Nest]) -> None:
+        if self.vectors:
+            centre, spread = measured((self._vectors(leaves(p)).cpu().numpy() for p in pieces), self.space)
+            self.centre.copy_(centre)
+            self.spread.copy_(spread)
+
+    def of(self, frames: Nest, shown: Array) -> Inputs:
+        own, index = leaves(frames), torch.from_numpy(shown).to(self.device)
+        small = {p: own[p][shown if shown.shape[1] > 1 else shown[:, 0]] for p in own if p not in self.images}
+        raw = self._vectors(small) if small else torch.zeros(len(shown), 0, device=self.device)
+        columns = Columns(self._columns(raw, small))
+        images = [Images(image_bytes(own[path], self.device), index) for path in self.images]
+        return Several(images, columns, len(shown)) if images else columns
 
     def __call__(self, frames: Nest) -> torch.Tensor:
         own = leaves(frames)

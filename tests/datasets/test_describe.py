@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 from hypothesis import given, settings
 
 from fqi.datasets.describe import describe
+from fqi.datasets.load import load_log, save_log
 from fqi.log import Log
 from tests.datasets.helpers import played, small_log
 from tests.strategies import logs
@@ -69,3 +71,12 @@ def test_the_checksum_is_that_of_the_content() -> None:
     rewards = one.rewards.copy()
     rewards[3] += 1
     assert describe(Log(**{**vars(one), "rewards": rewards}))["checksum"] != describe(one)["checksum"]
+
+
+def test_frames_on_disk_are_described_by_their_ranges(tmp_path: Path) -> None:
+    save_log(small_log(), tmp_path / "log.h5")
+    found = describe(load_log(tmp_path / "log.h5", memory=0))
+    whole = describe(small_log())
+    assert found["coverage"]["ranges"] == {"observations": {"min": 0.0, "max": 47.0}}
+    assert found["coverage"]["grid"] is None
+    assert {k: v for k, v in found.items() if k != "coverage"} == {k: v for k, v in whole.items() if k != "coverage"}

@@ -15,6 +15,7 @@ from fqi.frames import on_disk
 from fqi.log import Log
 from fqi.qfunctions.disk import OnDisk
 from fqi.qfunctions.inputs import ColumnEncoder, Encoder, ImageEncoder
+from fqi.qfunctions.parts import PartEncoder
 from fqi.run import Run
 from fqi.training import configure, resume, train
 from fqi.transitions import Transitions, transitions
@@ -43,6 +44,21 @@ def pictures(lengths: tuple[int, ...] = (30, 7, 23)) -> Log:
     return Log(**{**vars(log), "rewards": frames[log.frame_of_step].mean((1, 2)) / 255})
 
 
+def mixed() -> Log:
+    """Pictures beside a vector and a category."""
+    log = pictures()
+    frames = log.steps + log.episodes
+    drawn = np.random.default_rng(1)
+    parts = {"eye": log.observations, "feel": drawn.normal(size=(frames, 2)).astype(np.float32)}
+    parts["kind"] = drawn.integers(0, 3, frames)
+    space = gym.spaces.Dict([
+        ("eye", log.observation_space),
+        ("feel", gym.spaces.Box(-9, 9, (2,))),
+        ("kind", gym.spaces.Discrete(3)),
+    ])  # fmt: skip
+    return Log(**{**vars(log), "observations": parts, "observation_space": space})
+
+
 def both(log: Log, path: Path, memory: int = MEMORY, stack: int = 1) -> tuple[Transitions, Transitions]:
     """The rows of the log in memory, and of the log on disk."""
     save_log(log, path / "log.h5")
@@ -52,6 +68,8 @@ def both(log: Log, path: Path, memory: int = MEMORY, stack: int = 1) -> tuple[Tr
 
 
 def encoder_of(log: Log, stack: int) -> Encoder:
+    if isinstance(log.observation_space, gym.spaces.Dict):
+        return PartEncoder(log.observation_space, CPU, images=True)
     low, high = log.observation_space.low, log.observation_space.high  # type: ignore[attr-defined]
     if stack > 1:
         low, high = np.stack([low] * stack), np.stack([high] * stack)
@@ -59,8 +77,7 @@ def encoder_of(log: Log, stack: int) -> Encoder:
     return (ImageEncoder if space.dtype == np.uint8 else ColumnEncoder)(space, CPU)
 
 
-@pytest.mark.parametrize("stack", [1, 3])
-@pytest.mark.parametrize("make", [walks, pictures])
+@pytest.mark.parametrize(("make", "stack"), [(walks, 1), (walks, 3), (pictures, 1), (pictures, 3), (mixed, 1)])
 def test_the_inputs_are_those_in_memory(make, stack: int, tmp_path: Path) -> None:
     log = make()
     here, there = both(log, tmp_path, stack=stack)
