@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from fqi.log import Log
-from fqi.nest import Array, take
+from fqi.nest import Array
 from fqi.qfunctions.contract import QFunction, enumerating
 from fqi.run import build
 from fqi.scan import slices
 from fqi.settings import Config
 from fqi.targets import bellman_targets
 from fqi.threads import one_thread
-from fqi.transitions import transitions
+from fqi.transitions import Transitions, transitions
 
 Choices = Callable[[object, Array | None], Array]  # frames [b, ...] and their legal actions to actions [b] from 0
 
@@ -30,10 +30,10 @@ def fitted_q_evaluation(log: Log, config: Config, policies: list[Choices], round
     train = dataclasses.replace(config.train, seeds=1, ensemble=len(policies), target="max", constraint=0.0, n_step=1)
     settings = dataclasses.replace(config, train=train)
     q = enumerating(build(settings, log.observation_space, log.action_space, "cpu", 1))
-    rows = transitions(log, train.gamma)
+    rows = transitions(log, train.gamma, stack=train.stack)
     inside = np.zeros(log.episodes, np.bool_)
     inside[episodes] = True
-    chosen = torch.stack([_choices(log, policy) for policy in policies])  # [P, F]
+    chosen = torch.stack([_choices(rows, policy) for policy in policies])  # [P, F]
     try:
         with torch.no_grad(), one_thread():
             q.bind(rows, torch.from_numpy(np.repeat(inside, log.lengths)))
@@ -49,11 +49,11 @@ def fitted_q_evaluation(log: Log, config: Config, policies: list[Choices], round
         q.close()
 
 
-def _choices(log: Log, policy: Choices) -> torch.Tensor:
+def _choices(rows: Transitions, policy: Choices) -> torch.Tensor:
     """[F] what the policy does in every frame of the log."""
-    mask = log.action_mask
+    log, mask = rows.log, rows.log.action_mask
     parts = [
-        policy(take(log.observations, slice(a, b)), None if mask is None else mask[a:b])
+        policy(rows.observations(slice(a, b)), None if mask is None else mask[a:b])
         for a, b in slices(log.steps + log.episodes)
     ]
     return torch.from_numpy(np.concatenate(parts).astype(np.int64))

@@ -67,6 +67,13 @@ class QMap(nn.Module):
 
 
 def _block(before: int, after: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.Conv2d(after, after, 3, padding=1), nn.ReLU()
-    )
+    return nn.Sequential(_convolution(before, after), nn.ReLU(), _convolution(after, after), nn.ReLU())
+
+
+def _convolution(before: int, after: int) -> nn.Module:
+    """With weights so large that rectified maps keep their spread (He et al. 2015): torch's own lose it from layer to
+    layer, and the last maps of a deep stack would hardly differ from pixel to pixel."""
+    layer = nn.Conv2d(before, after, 3, padding=1)
+    nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer

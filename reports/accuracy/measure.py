@@ -52,6 +52,12 @@ def measure(
         if wanted.fitted:
             raise UserError("fitted Q-evaluation looks at the values of all actions, and continuous ones have no end")
         return []
+    if run.config.train.stack > 1:  # all that follows asks about single frames
+        if wanted.fitted:
+            raise UserError(
+                "fitted Q-evaluation asks policies about single frames, and this run is shown several at once"
+            )
+        return []
     environment = environment or run.record["environment"]
     near, done = Neighbours(log), []
     say = listen or (lambda _: None)

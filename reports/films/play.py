@@ -15,6 +15,7 @@ from fqi.environments.make import make_single
 from fqi.errors import UserError
 from fqi.nest import Array, Nest, stack
 from fqi.policies import Policy
+from fqi.recent import Recent
 from fqi.reports.films.sketch import car_on_the_hill
 
 
@@ -40,8 +41,11 @@ def film(environment: dict[str, Any], policy: Policy, seed: int, limit: int | No
         pictures = [_picture(env, frame)]
         rewards: list[float] = []
         ended = cut = False
+        recent = Recent(policy.stack)
         while not (ended or cut) and (limit is None or len(rewards) < limit):
-            action = _action(policy, frame, info, env)
+            frames: Nest = stack([frame], env.observation_space)
+            recent.see(frames, np.array([not rewards]))
+            action = _action(policy, recent.last(policy.stack, frames), info, env)
             frame, reward, ended, cut, info = env.step(action)
             rewards.append(float(reward))
             pictures.append(_picture(env, frame))
@@ -50,8 +54,7 @@ def film(environment: dict[str, Any], policy: Policy, seed: int, limit: int | No
         env.close()
 
 
-def _action(policy: Policy, frame: Any, info: dict[str, Any], env: gym.Env[Any, Any]) -> Any:
-    frames: Nest = stack([frame], env.observation_space)
+def _action(policy: Policy, frames: Nest, info: dict[str, Any], env: gym.Env[Any, Any]) -> Any:
     if not isinstance(env.action_space, gym.spaces.Discrete):
         return policy.actions(frames, np.random.default_rng(0))[0]
     mask = info.get("action_mask")

@@ -87,7 +87,7 @@ def user_network(space: gym.Space[Any], outputs: int) -> torch.nn.Module:
 
 trust(OWN, "network")
 
-MAPS: dict[str, Any] = {"channels": 8, "levels": 1, "updates": 40, "batch": 16, "lr": 0.005}
+MAPS: dict[str, Any] = {"channels": 4, "levels": 1, "updates": 10, "batch": 16, "lr": 0.01}
 
 # Every regressor belongs here: its class and small settings. The rest of the file then holds it to the contract.
 CASES = {
@@ -119,7 +119,7 @@ CASES = {
     "mlp-embedding": Case(Mlp, MlpSettings(width=8, updates=10, batch=16, embedding=3), stack=2),
     "multimodal": Case(Multimodal, MultimodalSettings(width=8, encoder=4, embedding=2, updates=10, batch=16)),
     "unet": Case(Unet, UnetSettings(**MAPS), image=True, actions=30),
-    "unet-turned": Case(Unet, UnetSettings(**MAPS, rotations=3, turn=0.5), image=True, actions=90),
+    "unet-turned": Case(Unet, UnetSettings(**MAPS, rotations=2, turn=0.5), image=True, actions=60),
     "own": Case(Own, OwnSettings(network=OWN, updates=10, batch=16)),
     "own-image": Case(Own, OwnSettings(network=OWN, updates=10, batch=16, start="cold"), image=True),
 }  # fmt: skip

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from fqi.datasets.collect import Request, collect
+from fqi.environments.make import make_slots
 from fqi.errors import UserError
 from fqi.imports import trust
 from fqi.policies import Greedy
@@ -19,6 +21,7 @@ from fqi.qfunctions.mlp import Mlp
 from fqi.qfunctions.own import Own
 from fqi.qfunctions.settings import CnnSettings, MlpSettings, OwnSettings, UnetSettings
 from fqi.qfunctions.unet import Unet
+from fqi.reports.evaluation import evaluate, start_seeds
 from fqi.run import Run
 from fqi.training import configure, resume, train
 from tests.fqi.training_kit import assert_same, walks
@@ -56,6 +59,20 @@ def test_a_run_goes_on_exactly_and_plays(flags, tmp_path):
         np.repeat(np.asarray(log.observations)[:4, None], policy.stack, 1) if policy.stack > 1 else log.observations[:4]
     )
     assert policy.probabilities(shown).sum(1).tolist() == [1] * 4
+
+
+def test_a_run_that_is_shown_stacks_is_evaluated_in_its_environment(tmp_path):
+    log = collect(Request.new("CartPole-v1", {"envs": 8}, 200, None), tmp_path / "log.h5")
+    flags = SMALL | {"regressor": "mlp", "width": 8, "stack": 3, "iterations": 2}
+    run = train(log, configure(log, flags=flags), tmp_path / "run")
+    (row,) = evaluate(run, [2], episodes=4)
+    q = run.build()
+    run.load(q, 2)
+    assert q.stack == 3
+    starts = make_slots({"id": "CartPole-v1"}, 4).reset(np.arange(4), start_seeds(0, 4))
+    stacks = np.repeat(starts[:, None], 3, 1)  # at a start the first frame is shown three times
+    np.testing.assert_allclose(row["predicted"], q.values(stacks).amin(0).amax(1).numpy(), rtol=1e-5)
+    assert all(length >= 8 for length in row["lengths"])  # nobody falls sooner
 
 
 def test_workers_do_not_change_a_bit_of_images(tmp_path):
