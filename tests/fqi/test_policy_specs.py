@@ -33,7 +33,7 @@ def run(tmp_path):
     made = Run.create(tmp_path / "run", config_of(LOG, seeds=2), LOG, "", [])
     q = made.build()
     for number in (1, 2):
-        bias = q.all.network.layers[-1][1]  # [P, 1, A]
+        bias = q.runs[0][1].network.layers[-1][1]  # [P, 1, A]
         bias.zero_()
         bias[:2, 0, number - 1] = 1
         bias[2:, 0, 2 - number] = 5
