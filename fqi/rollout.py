@@ -148,9 +148,10 @@ class _Record:
         """The episodes of these slots, copied out."""
         lengths = self.length[slots]
 
+        places = [_places(slots, lengths + extra) for extra in (0, 1)]  # one gather a column, however many episodes end
+
         def gather(name: str, extra: int = 0) -> Array:
-            column = self.columns[name]
-            return np.concatenate([column[s, : n + extra] for s, n in zip(slots, lengths, strict=True)])
+            return np.asarray(self.columns[name][places[extra]])
 
         frames = {name.removeprefix("frame/"): gather(name, 1) for name in self.columns if name.startswith("frame/")}
         return Block(
@@ -179,6 +180,12 @@ class _Record:
             wider[:, : column.shape[1]] = column
             self.columns[name] = wider
         self.capacity *= 2
+
+
+def _places(slots: Array, lengths: Array) -> tuple[Array, Array]:
+    """Where the first so many entries of these slots lie, slot after slot."""
+    ends = np.cumsum(lengths)
+    return np.repeat(slots, lengths), np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from fqi.networks.alignment import aligned
 from fqi.networks.standards import measured, standards
 from fqi.transitions import Transitions
 
-PIECE = 2048  # rows of columns valued at once on a CPU: hidden layers then fit its cache, however many heads
+PIECE = 1024  # rows of columns valued at once on a CPU: hidden layers then fit its cache, however many heads
 PIECE_OF_IMAGES = 128
 BLOCK = 64  # batches of columns gathered at once: large enough to hide the gather, small enough for the cache
 GATHERED = 2**22  # bytes of images gathered at once, about

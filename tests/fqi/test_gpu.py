@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from fqi.networks.perceptrons import Dense
+from fqi.qfunctions.contract import Weights
 from fqi.qfunctions.heads import Heads, State
 from fqi.qfunctions.inputs import PIECE
+from fqi.qfunctions.mlp import Mlp
 from fqi.qfunctions.settings import MlpSettings
 from fqi.run import Run
 from fqi.training import resume, train
+from fqi.transitions import transitions
 from tests.fqi.training_kit import config_of, rows, walks
 
 pytestmark = [
@@ -19,6 +22,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
 ]
 LOG = walks(40)
+ROWS = transitions(LOG, 0.9)
 SETTINGS = {"iterations": 6, "seeds": 2, "updates": 60, "width": 16, "batch": 64, "workers": None}
 
 
@@ -93,3 +97,31 @@ def test_every_slot_computes_on_the_device_and_goes_on(flags, tmp_path):
     half = train(LOG, config("cuda", **(flags | {"iterations": 3})), tmp_path / "half")
     again = resume(Run.open(half.path), LOG, iterations=6)
     np.testing.assert_allclose(values(again), values(whole), atol=1e-3)
+
+
+@pytest.mark.parametrize("flags", [{}, {"loss": "huber", "clip": 0.5}, {"weights": "prioritised"}], ids=str)
+def test_the_recorded_step_ends_where_single_steps_do(flags, tmp_path):
+    found = []
+    for recorded in (False, True):
+        q = Mlp(
+            MlpSettings(width=16, updates=40, batch=32, **{k: v for k, v in flags.items() if k != "weights"}),
+            LOG.observation_space, LOG.action_space, (0, 1), torch.device("cuda"),
+        )  # fmt: skip
+        q.bind(ROWS, torch.ones(len(ROWS), dtype=torch.bool))
+        for _, heads in q.crew.here.groups:
+            assert heads.graph is not None
+            heads.graph = heads.graph if recorded else None
+        draw = torch.linspace(0.5, 2, len(ROWS), device="cuda").repeat(2, 1)
+        weights = Weights(draw, 1 / draw) if "weights" in flags else None
+        with torch.no_grad():
+            for number in range(3):
+                q.fit(torch.linspace(-1, 1 + number, len(ROWS), device="cuda").repeat(2, 1), weights)
+        found.append(q.values(LOG.observations).cpu())
+    torch.testing.assert_close(found[0], found[1], rtol=1e-2, atol=1e-2)
+
+
+def test_a_sweep_trains_there(tmp_path):
+    run = train(LOG, config_of(LOG, **{k: v for k, v in SETTINGS.items() if v is not None}, device="cuda",
+                               sweep={"lr": [1e-3, 3e-3], "clip": [1.0, 10.0]}), tmp_path / "run")  # fmt: skip
+    assert run.record["status"] == "finished"
+    assert len(rows(run)) == 6 * 8

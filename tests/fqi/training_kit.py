@@ -49,8 +49,8 @@ def walks(episodes: int = 12, seed: int = 0) -> Log:
     )
 
 
-def config_of(log: Log, **flags: Any) -> Config:
-    return configure(log, flags=SMALL | flags)
+def config_of(log: Log, sweep: dict[str, list[Any]] | None = None, **flags: Any) -> Config:
+    return configure(log, flags=SMALL | flags, sweep=sweep)
 
 
 def files(run: Run) -> dict[str, bytes]:
