@@ -98,7 +98,7 @@ def skilled(frames: Array) -> Array:
     """Go where the object is best held, across a bar or an arm of an ell, and close there."""
     along, across, cosine, sine, _, bar, ell, length, width = np.asarray(frames, np.float64).T  # [B] each
     arm, corner = 2 * width * (length + width), 4 * width * width
-    to_mass = arm * (length - width) / 2 / (2 * arm - corner)  # from an ell's corner, in both directions
+    to_mass = arm * (length - width) / 2 / np.maximum(2 * arm - corner, 1e-12)  # from an ell's corner
     p, q = ell * (ON_ARM - to_mass), -ell * to_mass  # in the object's own frame
     along, across = along + cosine * p - sine * q, across + sine * p + cosine * q
     turn = (np.arctan2(sine, cosine) + np.pi) % np.pi - np.pi / 2  # to close across the object's length
