@@ -497,8 +497,8 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
 def _check_quantiles(train: TrainSettings, where: str) -> None:
     if train.maximise == "cem":
         raise UserError(f"{where}: loss quantile is for Discrete actions, found maximise cem; give another loss")
-    if train.n_step_rule != "ignore" or train.trace_decay != 1 or train.constraint:
+    if train.n_step_rule != "ignore" or train.trace_decay != 1:
         raise UserError(
             f"{where}: loss quantile takes a return's distribution from the best action of one next frame: it does not "
-            "go with n-step-rule, trace-decay or constraint; give another loss"
+            "go with n-step-rule or trace-decay; give another loss"
         )

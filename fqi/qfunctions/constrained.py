@@ -115,6 +115,9 @@ class Constrained(QFunction):
         self.rows, self.training, self.log_logits = rows, training, None
 
     def fit(self, targets: torch.Tensor, weights: Weights | None = None) -> dict[str, list[int] | list[float]]:
+        allowed = self.log_support(0, self.rows.log.steps + self.rows.log.episodes)
+        if allowed is not None:
+            self.q.restrict(allowed)
         return self.q.fit(targets, weights)
 
     def log_values(self, start: int, stop: int) -> torch.Tensor:

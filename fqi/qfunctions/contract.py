@@ -95,6 +95,9 @@ class QFunction(Fitted):
     def values(self, frames: Nest, heads: slice = slice(None)) -> torch.Tensor:
         """[P, B, A] values of any frames, by some of the heads or all."""
 
+    def restrict(self, allowed: torch.Tensor) -> None:
+        """Know no other actions than these [F, A] of the bound log's frames, where a fit itself asks for the best."""
+
     def log_support(self, start: int, stop: int) -> torch.Tensor | None:
         """[stop - start, A] bool: actions of which this function knows anything, or None where it speaks of all."""
         return None

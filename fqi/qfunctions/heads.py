@@ -62,7 +62,7 @@ class Ahead:
 
     frame: torch.Tensor  # [B]
     discount: torch.Tensor  # [B]
-    mask: torch.Tensor | None  # [F, A] legal actions
+    allowed: torch.Tensor  # [F, A] bool: the actions among which the best is sought
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Rows:
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
         """All memory behind them, to be shared with other processes."""
-        ahead = () if self.ahead is None else (t for t in vars(self.ahead).values() if t is not None)
+        ahead = () if self.ahead is None else vars(self.ahead).values()
         return *self.inputs.tensors(), self.frame, self.action, self.training, self.held, *ahead
 
 
@@ -232,8 +232,7 @@ class Heads:
         for part in torch.split(rows.training, rows.inputs.piece):
             frames = ahead.frame[part]
             outputs = self._by_action(self._outputs(rows.inputs.at(frames)))
-            allowed = None if ahead.mask is None else ahead.mask[frames]
-            found.append(quantiles.spread(outputs, allowed) * ahead.discount[part, None])
+            found.append(quantiles.spread(outputs, ahead.allowed[frames]) * ahead.discount[part, None])
         return torch.cat(found, 1).mul_(self.state.scale[:, None, None])
 
     def _standardise(self, targets: torch.Tensor) -> None:

@@ -117,12 +117,17 @@ class NetworkQ(Networks, QFunction):
         self.crew.bind(self.rows, self.actions)
 
     def _ahead(self, rows: Transitions) -> Ahead:
+        shape = rows.log.steps + rows.log.episodes, self.actions
         mask = rows.log.action_mask
         return Ahead(
             frame=torch.as_tensor(rows.next_frame).to(self.device, torch.int64),
             discount=torch.as_tensor(rows.discount).to(self.device, torch.float32),
-            mask=None if mask is None else torch.as_tensor(mask.copy()).to(self.device),
+            allowed=torch.as_tensor(np.ones(shape, np.bool_) if mask is None else mask.copy()).to(self.device),
         )
+
+    def restrict(self, allowed: torch.Tensor) -> None:
+        if self.rows.ahead is not None:
+            self.rows.ahead.allowed.logical_and_(allowed)
 
     def log_values(self, start: int, stop: int) -> torch.Tensor:
         return self.crew.values(start, stop)

@@ -109,7 +109,7 @@ def test_a_flag_may_choose_another_regressor_than_the_file():
     ({"holdout": 0.0, "mlp": {"patience": 2}}, {}, "patience looks at held-out rows; give a holdout greater than 0"),
     ({"mlp": {"checks": 3}}, {}, "checks has an effect only with patience above 0"),
     ({"mlp": {"huber": 3.0, "loss": "squared"}}, {}, "huber has an effect only with loss huber or quantile"),
-    ({"constraint": 0.1, "mlp": {"loss": "quantile"}}, {}, "loss quantile takes .* does not go with n-step-rule"),
+    ({"n_step": 2, "trace_decay": 0.1, "mlp": {"loss": "quantile"}}, {}, "loss quantile takes .* does not go with"),
     ({"mlp": {"quantiles": 4}}, {}, "quantiles has an effect only with loss quantile, found 'squared'"),
     ({}, {"huber": 3.0, "loss": "squared"}, "huber has an effect only with loss huber or quantile"),
 ])  # fmt: skip

@@ -91,6 +91,19 @@ def test_what_a_table_says_of_the_behaviour(flags, tmp_path):
         assert predictions(run, q, np.array([0]), 1)[0, 0] == pytest.approx(0.825)
 
 
+def test_quantiles_look_ahead_to_likely_actions_only(tmp_path):
+    log = counted([[50 * n for n in row] for row in TIMES], BOX)
+    config = configure(log, flags=SMALL | {"constraint": 0.3, "loss": "quantile", "quantiles": 3})
+    run = train(log, config, tmp_path / "run")
+    q = run.build()
+    q.bind(transitions(log, 0.5), torch.ones(log.steps, dtype=torch.bool))
+    run.load(q, 4)
+    assert q.q.rows.ahead.allowed.all()
+    q.fit(torch.zeros(2, log.steps))
+    assert torch.equal(q.q.rows.ahead.allowed, q.support(log.observations))
+    assert not q.q.rows.ahead.allowed.all()
+
+
 def test_a_clone_says_what_is_likely_under_the_masks(tmp_path):
     log = counted([[50 * n for n in row] for row in TIMES], BOX)
     mask = np.ones((log.steps + log.episodes, 3), np.bool_)
