@@ -47,7 +47,8 @@ class ContinuousMlp(Networks, ContinuousQ):
         encoder, self.K = ColumnEncoder(observation_space, device), width(self.box)
         self.dense = Dense((encoder.width + self.K, *[settings.width] * settings.depth, 1))
         self._build([Kind(self.dense, settings)] * len(seeds), encoder, seeds, workers)
-        self.pairs = Pairs(self.dense, self.state)
+        self.stacked = device.type == "cuda"
+        self.pairs = Pairs(self.dense, self.state, self.stacked)
         self.searched = self.begun = False  # whether `best` is newer than `begin`, and whether there is a beginning
 
     def bind(self, rows: Transitions, training: torch.Tensor) -> None:
@@ -68,13 +69,14 @@ class ContinuousMlp(Networks, ContinuousQ):
             training=training.nonzero()[:, 0].to(device),
             held=(~training).nonzero()[:, 0].to(device),
         )
-        ahead = np.zeros(self.frames, np.bool_)
-        ahead[rows.next_frame[rows.discount > 0]] = True
-        self.ahead = torch.from_numpy(np.flatnonzero(ahead)).to(device)  # [N] frames that rows bootstrap from
+        wanted = np.zeros(self.frames, np.bool_)
+        wanted[rows.next_frame[rows.discount > 0]] = True
+        self.ahead = torch.from_numpy(np.flatnonzero(wanted)).to(device)  # [N] frames that rows bootstrap from
         N, P = len(self.ahead), self.heads
         begin, best = (self.features.new_zeros(P, N, self.K) for _ in range(2))
         values = self.features.new_zeros(P, N)
-        self.search = LogSearch(self.dense, self.state, self.cem, self.features[self.ahead], begin, best, values)
+        ahead = self.features[self.ahead]
+        self.search = LogSearch(self.dense, self.state, self.cem, ahead, begin, best, values, self.stacked)
         self.searched = self.begun = False
         self.crew.bind(table, 1, self.search)
 

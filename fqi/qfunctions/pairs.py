@@ -12,15 +12,19 @@ from fqi.networks.perceptrons import Dense
 from fqi.qfunctions.heads import State
 from fqi.values import Value, worth_of_best
 
-TRIES = 4096  # actions valued at once on a CPU: hidden layers then fit its cache
-TRIES_ON_CUDA = 1 << 22  # by all heads together, which bounds the memory that hidden layers take
+TRIES = 4096  # actions valued at once by one head: hidden layers then fit a processor's cache
+TRIES_STACKED = 1 << 22  # by all heads at once, which bounds the memory that hidden layers take
 
 
 class Pairs:
-    """Heads whose inputs are the D columns of a frame and, behind them, the K columns of an action."""
+    """Heads whose inputs are the D columns of a frame and, behind them, the K columns of an action.
 
-    def __init__(self, architecture: Dense, state: State) -> None:
-        self.state = state
+    They are asked one after the other, which keeps hidden layers in a processor's cache and a head's numbers its own;
+    or all at once, `stacked`, as a GPU likes it.
+    """
+
+    def __init__(self, architecture: Dense, state: State, stacked: bool) -> None:
+        self.state, self.stacked = state, stacked
         self.network = architecture.over(state.flat)
 
     def score(self, features: torch.Tensor, heads: slice, members: int) -> Score:
@@ -31,8 +35,7 @@ class Pairs:
         # What the frame adds to the first layer is the same for all actions tried in it.
         known = torch.baddbmm(bias, features.expand(P, B, D), weight[..., :D].transpose(1, 2))  # [P, B, W]
         of_action = weight[..., D:].transpose(1, 2)  # [P, K, W]
-        # On a CPU head by head: hidden layers stay in its cache, and a head's numbers are its own.
-        size = 1 if features.device.type == "cpu" else P
+        size = P if self.stacked else 1
         groups = [slice(p, p + size) for p in range(0, P, size)]
 
         def score(actions: torch.Tensor) -> torch.Tensor:
@@ -68,6 +71,7 @@ class LogSearch:
     begin: torch.Tensor  # [P, N, K] where the search begins; of M·C rows the first ones are used
     best: torch.Tensor  # [P, N, K] what it finds
     values: torch.Tensor  # [P, N] what that is worth
+    stacked: bool  # all heads and members at once
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
         """All memory behind it but the state of the heads."""
@@ -75,7 +79,7 @@ class LogSearch:
 
     def work(self, part: int, parts: int, value: Value, number: int, begun: bool) -> None:
         """Do every `parts`-th piece of the work, the first of them being `part`."""
-        pairs, P = Pairs(self.architecture, self.state), len(self.state.flat)
+        pairs, P = Pairs(self.architecture, self.state, self.stacked), len(self.state.flat)
         H = P // value.members
         for piece, (members, block, rows) in enumerate(self._pieces(value.members)):
             if piece % parts != part:
@@ -94,14 +98,12 @@ class LogSearch:
             self.values[heads, rows] = worth_of_best(best, score, own, number)
 
     def _pieces(self, members: int) -> Iterator[tuple[slice, int, slice]]:
-        """Members and blocks of rows that are searched at once, whoever does it: on a CPU member by member."""
-        cpu = self.features.device.type == "cpu"
-        size = TRIES // self.cem.samples if cpu else TRIES_ON_CUDA // (self.cem.samples * len(self.state.flat))
-        size = max(1, size)
-        for first in range(members) if cpu else (0,):
-            for block, start in enumerate(range(0, len(self.features), size)):
-                yield (
-                    slice(first, first + 1 if cpu else members),
-                    block,
-                    slice(start, min(start + size, len(self.features))),
-                )
+        """Members and blocks of rows that are searched at once, whoever does it: unless stacked, member by member."""
+        if self.stacked:
+            together, size = [slice(0, members)], TRIES_STACKED // (self.cem.samples * len(self.state.flat))
+        else:
+            together, size = [slice(m, m + 1) for m in range(members)], TRIES // self.cem.samples
+        count, size = len(self.features), max(1, size)
+        for own in together:
+            for block, start in enumerate(range(0, count, size)):
+                yield own, block, slice(start, min(start + size, count))

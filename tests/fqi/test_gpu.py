@@ -13,7 +13,7 @@ from fqi.qfunctions.inputs import PIECE
 from fqi.qfunctions.mlp import Mlp
 from fqi.qfunctions.settings import MlpSettings
 from fqi.run import Run
-from fqi.training import resume, train
+from fqi.training import configure, resume, train
 from fqi.transitions import transitions
 from tests.fqi.training_kit import config_of, rows, walks
 
@@ -125,3 +125,15 @@ def test_a_sweep_trains_there(tmp_path):
                                sweep={"lr": [1e-3, 3e-3], "clip": [1.0, 10.0]}), tmp_path / "run")  # fmt: skip
     assert run.record["status"] == "finished"
     assert len(rows(run)) == 6 * 8
+
+
+def test_continuous_actions_are_searched_there_too_and_training_goes_on(tmp_path):
+    from tests.fqi.test_continuous_training import LOG as PENDULUM
+    from tests.fqi.test_continuous_training import SMALL
+
+    flags = {k: v for k, v in SMALL.items() if k != "workers"} | {"seeds": 2, "device": "cuda"}
+    whole = train(PENDULUM, configure(PENDULUM, flags=flags), tmp_path / "whole")
+    half = train(PENDULUM, configure(PENDULUM, flags=flags | {"iterations": 2}), tmp_path / "half")
+    again = resume(Run.open(half.path), PENDULUM, iterations=3)
+    ends = [[row["mean_value"] for row in run.metrics if row["round"] == 3] for run in (whole, again)]
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-3)

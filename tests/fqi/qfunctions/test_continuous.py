@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import gymnasium as gym
@@ -150,6 +151,21 @@ def test_processes_do_not_change_a_bit() -> None:
             assert torch.equal(tensor, (two.checkpoint() | two.resume_state())[name]), name
     finally:
         two.close()
+
+
+def test_all_heads_at_once_say_what_each_says_alone() -> None:
+    """As on a GPU: members and heads stacked, in blocks of all of them."""
+    log = small_log()
+    rows = transitions(log, 0.9)
+    apart = run(made((3, 4, 5, 6)), rows, range(1, 4), seeds=(0, 1))
+    value = Value(VALUE_RULES["clipped"], (0, 1))
+    searches = [dataclasses.replace(apart.search, stacked=stacked) for stacked in (False, True)]
+    found = []
+    for search in searches:
+        search.work(0, 1, value, 9, True)
+        found.append((search.values.clone(), search.best.clone()))
+    torch.testing.assert_close(found[0][0], found[1][0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[0][1], found[1][1], atol=1e-2, rtol=0)
 
 
 def test_a_checkpoint_gives_the_same_policy_without_the_log() -> None:
