@@ -26,7 +26,7 @@ def test_from_log_to_page(fqi: Any, log: str) -> None:
     assert judged.code == 0, judged
     page = fqi("report", "run")
     assert page.code == 0, page
-    assert Path("run/report.html").read_text().count("<svg") > 2
+    assert Path("run/report/report.html").read_text().count("<svg") > 2
     played = fqi("collect", "Pendulum-v1", "--policy", "run:run@2,epsilon=0.1", "--steps", "200", "--out", "own.h5")
     assert played.code == 0, played
 
@@ -36,6 +36,8 @@ def test_from_log_to_page(fqi: Any, log: str) -> None:
     (("--regressor", "trees"), "give mlp"),
     (("--target", "softmax"), "give one of max, mean, min, clipped, double, mixture"),
     (("--conservative", "1"), "conservative sums over all actions"),
+    (("--loss", "quantile"), "loss quantile is for Discrete actions, found maximise cem"),
+    (("--encoding", "networks"), "encoding is for Discrete actions"),
     (("--cem-elites", "100"), "cem-elites 100 are more than the cem-samples 64"),
 ])  # fmt: skip
 def test_what_has_no_meaning_is_refused_before_a_run_is_made(fqi: Any, log: str, words: Any, said: str) -> None:
