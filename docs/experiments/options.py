@@ -58,17 +58,20 @@ def components(log):
 
 
 def cell(task, options, seed, given):
-    flags = {"seed": seed, "workers": 1} | parsed(given.base) | parsed(options)
+    flags = {"seed": seed} | parsed(given.base) | parsed(options)
+    if flags.get("regressor", "mlp") == "mlp":
+        flags["workers"] = 1
     with tempfile.TemporaryDirectory() as folder:
         request = Request.new(task, {"policies": given.policies, "seed": seed}, given.steps, None)
         log = collect(request, Path(folder) / "log.h5")
-        run = train(log, configure(log, flags=flags), Path(folder) / "run")
+        config = configure(log, flags=flags)
+        run = train(log, config, Path(folder) / "run")
         (row,) = evaluate(run, [run.rounds[-1]], episodes=given.episodes, seed=seed)
         seconds = sum(m["seconds"] for m in run.metrics)
     return {
         "task": task, "options": options, "seed": seed, "steps": given.steps, "return": float(np.mean(row["returns"])),
         "predicted": float(np.mean(row["predicted"])), "realised": float(np.mean(row["discounted"])),
-        "components": components(log), "target": run.config.train.target, "seconds": seconds,
+        "components": components(log), "target": config.train.target, "seconds": seconds,
     }  # fmt: skip
 
 
