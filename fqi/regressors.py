@@ -16,6 +16,7 @@ class Regressor:
     settings_name: str  # in fqi.qfunctions.settings
     ensemble: int = 1  # heads of a member unless told otherwise
     holdout: float = 0.0  # share of rows held out unless told otherwise
+    constraint: float = 0.0  # to what a behaviour does that is not random, unless told otherwise
     deterministic: bool = False  # the same rows give the same fit whatever the seed
     workers: bool = False  # can share its heads out among processes
     continuous: str = ""  # module:class that regresses on continuous actions; none where that cannot be done
@@ -49,6 +50,7 @@ REGRESSORS = {
         "MlpSettings",
         ensemble=5,
         holdout=0.05,
+        constraint=0.3,
         workers=True,
         sweeps=True,
         streams=True,

@@ -331,7 +331,7 @@ def build(
     from fqi.qfunctions.table import TableQ
 
     behaviour = Counted(q) if isinstance(q, TableQ) else Cloned(shown, action_space, config.train.seed)
-    return Constrained(q, behaviour, config.train.constraint, torch.device(device))
+    return Constrained(q, behaviour, config.train.constraint or 0.0, torch.device(device))
 
 
 def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -115,10 +115,11 @@ class TrainSettings:
         choices=("last", "box"),
         only=("maximise", "cem"),
     )
-    constraint: float = option(
-        0.0,
+    constraint: float | None = option(
+        None,
         "Value and play only actions that the behaviour takes at least this share as often as its most frequent one "
-        "(BCQ): a table counts, other regressors ask a clone of the behaviour; 0: all actions.",
+        "(BCQ): a table counts, other regressors ask a clone of the behaviour; 0: all actions. [default: 0.3 for mlp "
+        "on a log in which somebody acted who was not random, where the behaviour can be cloned; else 0]",
         low=0,
         high=1,
     )
@@ -233,7 +234,7 @@ class Config:
         """Whether a model of the behaviour is made of the log."""
         train = self.train
         expectile = any(setting.train.target == "expectile" for setting in self.settings)
-        return train.constraint > 0 or expectile or train.propensities == "estimated"
+        return bool(train.constraint) or expectile or train.propensities == "estimated"
 
     @property
     def code(self) -> dict[str, str]:
@@ -282,6 +283,7 @@ def resolve(
     discrete_observations: bool,
     costs: bool = False,
     continuous: bool | None = None,
+    guided: bool = False,
     where: str = "settings",
     flags: Mapping[str, Any] | None = None,
     sweep: Mapping[str, Any] | None = None,
@@ -290,7 +292,7 @@ def resolve(
 
     `flags` are flat, as typed on the command line, and go before the mapping; so does `sweep`, values by the name of an
     option, before its table `sweep`. `costs` says that some rewards are below 0, `continuous` that actions are (None:
-    that the settings say so themselves).
+    that the settings say so themselves), `guided` that somebody acted who was not random and can be cloned.
     """
     values, flags = dict(values), dict(flags or {})
     kept = values.pop("sweep", {})
@@ -298,7 +300,7 @@ def resolve(
         raise UserError(f"{where}: sweep must be a table of options and their values, found {kept!r}")
     swept = {**kept, **(sweep or {})}
     if not swept:
-        return _resolve(values, flags, discrete_observations, costs, continuous, where)
+        return _resolve(values, flags, discrete_observations, costs, continuous, guided, where)
     names = {f.name for f in dataclasses.fields(TrainSettings)}
     table = values.get(flags.get("regressor", values.get("regressor", "")), {})
     for name in swept:
@@ -306,7 +308,7 @@ def resolve(
             raise UserError(f"{flagged(name)} is given both a value and a sweep; give one of them")
     each = []
     for setting in grid(swept, where):
-        each.append(_resolve(values, {**flags, **setting}, discrete_observations, costs, continuous, where))
+        each.append(_resolve(values, {**flags, **setting}, discrete_observations, costs, continuous, guided, where))
         if not each[1:]:
             _check_sweep(swept, each[0], names)
     if "gamma" in swept and any(getattr(one.regressor, "loss", "") == "quantile" for one in each):
@@ -344,6 +346,7 @@ def _resolve(
     discrete_observations: bool,
     costs: bool,
     continuous: bool | None,
+    guided: bool,
     where: str,
 ) -> Config:
     """One setting."""
@@ -375,7 +378,12 @@ def _resolve(
     ensemble = (SEARCHED_HEADS if searched else kind.ensemble) if train.ensemble is None else train.ensemble
     target = train.target if train.target != "auto" else _target(ensemble, costs, searched)
     holdout = kind.holdout if train.holdout is None else train.holdout
-    train = dataclasses.replace(train, regressor=name, target=target, ensemble=ensemble, holdout=holdout)
+    constraint = train.constraint
+    if constraint is None:
+        constraint = kind.constraint if guided and not searched and train.stack == 1 else 0.0
+    train = dataclasses.replace(
+        train, regressor=name, target=target, ensemble=ensemble, holdout=holdout, constraint=constraint
+    )
     _check_combination(train, kind, settings, where)
     return Config(train, settings)
 
@@ -471,7 +479,7 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
                 f"{where}: {ways[0].replace('_', '-')} is for Discrete actions: with continuous ones an action is an "
                 "input beside the frame; leave it out"
             )
-    asks = train.constraint > 0 or train.target == "expectile" or train.propensities == "estimated"
+    asks = bool(train.constraint) or train.target == "expectile" or train.propensities == "estimated"
     if train.stack > 1 and asks and train.regressor != "table":
         raise UserError(
             f"{where}: the behaviour is cloned from single frames, and Q is shown {train.stack}; give stack 1"

@@ -55,10 +55,17 @@ def configure(
         discrete_observations=discrete,
         costs=costs,
         continuous=isinstance(log.action_space, gym.spaces.Box),
+        guided=_guided(log),
         where=where,
         flags=flags,
         sweep=sweep,
     )
+
+
+def _guided(log: Log) -> bool:
+    """Whether somebody acted who was not random, as far as the log says, and whose actions a clone can be taught."""
+    random = log.behaviour is not None and all(name.split(",")[0] == "random" for name in log.behaviours)
+    return not random and log.action_mask is None and not on_disk(log.observations)
 
 
 def train(

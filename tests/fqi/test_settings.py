@@ -227,6 +227,19 @@ def test_no_name_is_an_option_of_the_training_and_of_a_regressor():
         assert not general & set(REGRESSORS)
 
 
+def test_a_log_with_skill_in_it_holds_an_mlp_to_what_its_behaviour_does():
+    def constraint(guided=True, continuous=False, **values):
+        return resolve(values, discrete_observations=False, continuous=continuous, guided=guided).train.constraint
+
+    assert constraint() == 0.3
+    assert constraint(guided=False) == 0
+    assert constraint(constraint=0.0) == 0
+    assert constraint(guided=False, constraint=0.5) == 0.5
+    assert constraint(regressor="trees") == 0
+    assert constraint(stack=4) == 0  # the behaviour is cloned from single frames
+    assert constraint(continuous=True) == 0
+
+
 def test_the_target_errs_to_the_side_on_which_values_begin():
     assert resolve({}, discrete_observations=False).train.target == "min"
     assert resolve({}, discrete_observations=False, costs=True).train.target == "mean"

@@ -236,7 +236,11 @@ def test_held_out_rows_are_a_share_drawn_from_the_runs_seed():
             {"conservative": 1.0},
             "conservative presses all actions down .* give conservative 0 for this log",
         ),
-        (LOG, {"n_step": 2, "n_step_rule": "importance"}, "propensities, and this log has none; give n-step-rule cut"),
+        (
+            LOG,
+            {"n_step": 2, "n_step_rule": "importance"},
+            "propensities, and this log has none; give propensities estimated, or n-step-rule cut",
+        ),
         (
             log_of(([1.0], "terminated")),
             {"patience": 1},
@@ -469,3 +473,15 @@ def test_whole_episodes_are_held_out_where_the_settings_say_so():
         training_rows(LOG.steps, config_of(LOG, holdout=1.5 / LOG.steps, holdout_by="episodes"), LOG.lengths)
     with pytest.raises(UserError, match="holdout-by episodes has an effect only with"):
         config_of(LOG, holdout=0.0, holdout_by="episodes")
+
+
+def test_whether_somebody_acted_who_was_not_random_is_read_from_the_log():
+    def constraint(log):
+        return configure(log).train.constraint
+
+    nobody = np.zeros(LOG.steps, np.int64)
+    legal = np.ones((LOG.steps + LOG.episodes, 2), np.bool_)
+    assert constraint(LOG) == 0.3  # which does not say who acted
+    assert constraint(dataclasses.replace(LOG, behaviour=nobody, behaviours=("random,weight=2",))) == 0
+    assert constraint(dataclasses.replace(LOG, behaviour=nobody, behaviours=("random", "scripted:car"))) == 0.3
+    assert constraint(dataclasses.replace(LOG, action_mask=legal)) == 0

@@ -13,7 +13,10 @@ from fqi.run import Run
 from fqi.settings import Config
 from fqi.training import configure, resume, train
 
-SMALL = {"iterations": 4, "ensemble": 2, "updates": 12, "width": 8, "depth": 1, "batch": 32, "workers": 1, "gamma": 0.9}
+SMALL = {
+    "iterations": 4, "ensemble": 2, "updates": 12, "width": 8, "depth": 1, "batch": 32, "workers": 1, "gamma": 0.9,
+    "constraint": 0.0,
+}  # fmt: skip
 
 
 def walks(episodes: int = 12, seed: int = 0) -> Log:
