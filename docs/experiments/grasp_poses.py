@@ -36,7 +36,7 @@ SETTINGS = {
 
 def judge(name, policy, slots, seeds):
     with torch.no_grad():
-        played = play(slots, Mixture([Component(name, policy)], slots.action_space), seeds, MOVES, 0.85)
+        played = play(slots, Mixture([Component(name, policy)], slots.action_space), seeds, MOVES, gamma=0.0)
     found = share([played.success.tolist()])
     print(
         f"{name:28s} success {100 * found.mean:5.1f} % ({100 * found.low:.1f} to {100 * found.high:.1f}), "
