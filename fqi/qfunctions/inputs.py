@@ -182,12 +182,12 @@ class ColumnEncoder(Encoder):
         self.centre.copy_(centre[0])
         self.spread.copy_(spread[0])
         features = raw.new_zeros(aligned(len(raw)), raw.shape[1])
-        features[: len(raw)] = (raw - self.centre) / self.spread
+        features[: len(raw)] = raw.sub_(self.centre).div_(self.spread)
         return Columns(features)
 
     def __call__(self, frames: Nest) -> torch.Tensor:
-        features = torch.from_numpy(encode(frames, self.space)).to(self.device)
-        return (features - self.centre) / self.spread
+        features = torch.from_numpy(encode(frames, self.space)).to(self.device)  # a copy, standardised in place
+        return features.sub_(self.centre).div_(self.spread)
 
     def measure(self, pieces: Iterable[Nest]) -> None:
         centre, spread = measured((encode(frames, self.space) for frames in pieces), self.space)

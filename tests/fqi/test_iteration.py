@@ -46,6 +46,9 @@ class Tabular(QFunction):
     def log_support(self, start, stop):
         return None if self.known is None else self.known[self.states[start:stop]]
 
+    def log_chances(self, start, stop):
+        return torch.full((stop - start, self.actions), 1 / self.actions, dtype=torch.float64)
+
     def values(self, frames, heads=slice(None)):
         return self.table[heads][:, torch.from_numpy(frames)]
 

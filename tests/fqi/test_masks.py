@@ -46,6 +46,8 @@ class Lever(gym.Env):
 class Fixed:
     """A Q-function that says the same of every frame."""
 
+    stack = 1
+
     def __init__(self, values, support=None):
         self.said, self.known = torch.tensor(values), support
 
