@@ -79,7 +79,7 @@ class _Plan:
     @classmethod
     def of(cls, make: Maker, columns: int, bytes_: bool) -> _Plan:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # the CPU's alone: no other device's is touched
             module = make()
             probe = torch.rand(_PROBES, columns)
         if bytes_:
@@ -124,7 +124,7 @@ class Modules:
         for row, generator in zip(self.flat, generators, strict=True):
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
             with torch.random.fork_rng(devices=[]):  # modules draw from torch's own generator, which is put back
-                torch.manual_seed(seed)
+                torch.default_generator.manual_seed(seed)
                 made = dict(self.architecture.make().named_parameters())
             for name, view in self._named(row[: self.count]).items():
                 view.copy_(made[name].detach())
