@@ -13,8 +13,8 @@ from fqi.cli.shared import LOGS, EnvKwargs, Json, counted, env_kwargs, newest, p
 from fqi.errors import Interrupted, UserError
 
 _POLICY = (
-    "Who acts: random, scripted:NAME, run:DIR\\[@ROUND], learned:FILE\\[@NUMBER], py:MODULE:CALLABLE or sb3:ALGO:ZIP, "
-    "with ,epsilon=… and ,weight=… behind it where wanted. "
+    "Who acts: random, scripted:NAME, run:DIR\\[@ROUND]\\[,member=NUMBER], learned:FILE\\[@NUMBER], py:MODULE:CALLABLE "
+    "or sb3:ALGO:ZIP, with ,epsilon=… and ,weight=… behind it where wanted. "
     "Several make a mixture (repeat --policy). \\[default: random]"
 )
 

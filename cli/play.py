@@ -27,7 +27,12 @@ def play(
     round: Annotated[
         int | None, typer.Option(help="Whose policy. \\[default: the last round]", show_default=False, min=1)
     ] = None,
-    member: Annotated[int, typer.Option(help="Which member plays.", min=0)] = 0,
+    member: Annotated[
+        int | None,
+        typer.Option(
+            help="Which member plays; of a sweep one must be named. \\[default: 0]", show_default=False, min=0
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Reset seed of the episode.", min=0)] = 0,
     env: Annotated[
         str | None, typer.Option(help="Environment to play in. \\[default: the one the log names]", show_default=False)
@@ -55,9 +60,10 @@ def play(
     record = found.record["environment"] if env is None else environment_record(env, trusted=True)
     if record is None:
         raise UserError(f"{found.path}: its log names no environment; give one by --env")
-    members = found.config.members
-    if member >= members:
-        raise UserError(f"--member {member}: {found.path} has the members 0 to {members - 1}")
+    try:
+        member = found.pick_member(member)
+    except UserError as error:
+        raise UserError(f"--member: {error}") from None
     number = found.pick_round(round)
     limit = max_steps or record.get("max_episode_steps") or 1000
     say(f"run {found.path}: member {member} at round {number} plays {record['id']} from seed {seed}", json)

@@ -19,7 +19,9 @@ from fqi.run import Run
 from fqi.scripted import EXPERTS, expert, expert_for
 from fqi.spaces import alike
 
-KINDS = "random, scripted:NAME, run:DIR[@ROUND], learned:FILE[@NUMBER], py:MODULE:CALLABLE or sb3:ALGO:ZIP"
+KINDS = (
+    "random, scripted:NAME, run:DIR[@ROUND][,member=NUMBER], learned:FILE[@NUMBER], py:MODULE:CALLABLE or sb3:ALGO:ZIP"
+)
 _SUFFIX = re.compile(r",(epsilon|weight)=([^,]*)$")
 
 
@@ -74,15 +76,22 @@ def _scripted(
 def _run(
     rest: str, observation_space: gym.Space[Any], action_space: gym.Space[Any], environment: dict[str, Any] | None
 ) -> Policy:
-    path, _, number = rest.partition("@")
-    if "@" in rest and not number.isdecimal():
+    name, _, member = rest.partition(",member=")
+    if ",member=" in rest and not member.isdecimal():
+        raise UserError(f"policy run:{rest}: the member must be a whole number, found {member!r}")
+    path, _, number = name.partition("@")
+    if "@" in name and not number.isdecimal():
         raise UserError(f"policy run:{rest}: the round behind @ must be a whole number, found {number!r}")
     run = Run.open(Path(path))
     if run.action_space != action_space or not alike(run.observation_space, observation_space):
         raise UserError(f"policy run:{rest}: it was trained for other observations or actions than this environment's")
+    try:
+        place, heads = run.pick_member(int(member) if member else None), run.config.heads
+    except UserError as error:
+        raise UserError(f"policy run:{rest}: {error}, by run:{name},member=NUMBER") from None
     q = run.build()
     run.load(q, run.pick_round(int(number) if number else None))
-    return greedy(q, slice(0, run.config.heads))
+    return greedy(q, slice(place * heads, (place + 1) * heads))
 
 
 def _learned(

@@ -196,6 +196,19 @@ class Run:
             raise UserError(f"{self.path} has no round {number}; it has {rounds[0]} to {rounds[-1]}")
         return rounds[-1] if number is None else number
 
+    def pick_member(self, number: int | None) -> int:
+        """This member if it exists, or the first; of a sweep, whose members are not alike, one must be named."""
+        config, members = self.config, self.config.members
+        if number is None and config.sweep:
+            settings = "; ".join(f"{i * config.train.seeds}: {label}" for i, label in enumerate(config.labels))
+            raise UserError(
+                f"{self.path} is a sweep of {len(config.labels)} settings; name a member of the one that is meant "
+                f"(first member of each: {settings})"
+            )
+        if number is not None and number >= members:
+            raise UserError(f"{self.path} has no member {number}; it has 0 to {members - 1}")
+        return number or 0
+
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """A row for each round and member."""

@@ -104,6 +104,7 @@ def numbers(run: Run, description: Mapping[str, Any] | None = None) -> dict[str,
         evaluations,
         discount=float(settings.get("gamma", 1.0)) ** int(settings.get("n_step", 1)),
         run=str(run.path),
+        member=every[0].first if len(every) > 1 else None,
         status=str(record.get("status", "finished")),
         message=str(record.get("message", "")),
         measured={name: run.measured(name) for name in MEASURED},
@@ -123,6 +124,7 @@ def numbers(run: Run, description: Mapping[str, Any] | None = None) -> dict[str,
         "best_round": None if best is None else best["round"],
         "evaluated": [_plain(row) for row in judged],
         "worst": worst_episodes(evaluations),
+        "play_command": _play(run, evaluations, every[0].first),
         "films": films(run),
         "states": plain(states_by_round(run.measured("states"))),
         "exact": plain(exact_by_round(run.measured("exact"))),
@@ -170,6 +172,16 @@ def worst_episodes(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]
                         "predicted": row["predicted"][i], "realised": row["discounted"][i],
                     })  # fmt: skip
     return sorted(found, key=lambda episode: (episode["return"], episode["member"]))[:WORST]
+
+
+def _play(run: Run, evaluations: Sequence[dict[str, Any]], first: int) -> str | None:
+    """What to type to watch the worst of these episodes, the first of whose members has this number in the run."""
+    worst = worst_episodes(evaluations)
+    if not worst:
+        return None
+    words = ["--round", max(row["round"] for row in evaluations), "--member", first + worst[0]["member"]]
+    words += ["--seed", worst[0]["seed"], "--video", "worst.webp"]
+    return shlex.join(["fqi", "play", str(run.path), *map(str, words)])
 
 
 def films(run: Run) -> list[dict[str, Any]]:

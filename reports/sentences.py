@@ -20,6 +20,11 @@ def command(words: str, run: str, rest: str = "") -> str:
     return f"`{words} {shlex.quote(run)}{' ' + rest if rest else ''}`"
 
 
+def policy(run: str, number: int, member: int | None) -> str:
+    """The policy of this round, and of this member where it matters which, marked as typed."""
+    return f"`{shlex.quote(f'run:{run}@{number}' + ('' if member is None else f',member={member}'))}`"
+
+
 def longer(run: str, rounds: int) -> str:
     """The command that trains twice as many rounds."""
     return command("fqi train --resume", run, f"--iterations {2 * rounds}")

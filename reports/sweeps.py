@@ -26,6 +26,7 @@ class Setting:
     """One combination of a sweep's values, and what was logged of it; members count from 0 within it."""
 
     label: str
+    first: int  # its first member, as the run counts them
     config: Config
     metrics: Rows
     evaluations: Rows
@@ -44,7 +45,9 @@ def judged_settings(run: Run, evaluations: Rows) -> list[Setting]:
 
 def _settings(config: Config, metrics: Rows, evaluations: Rows) -> list[Setting]:
     found = [
-        Setting(label, setting, _own(metrics, place, config), _own(evaluations, place, config))
+        Setting(
+            label, place * config.train.seeds, setting, _own(metrics, place, config), _own(evaluations, place, config)
+        )
         for place, (label, setting) in enumerate(zip(config.labels, config.settings, strict=True))
     ]
     return sorted(found, key=_earned, reverse=True)
@@ -69,6 +72,7 @@ def side_by_side(settings: Sequence[Setting]) -> dict[str, Any] | None:
     first = _judged(settings[0])
     return {
         "shown": settings[0].label,
+        "first": settings[0].first,
         "evaluated": first is not None,
         "round": None if first is None else first["round"],
         "rows": [_row(setting, settings[0]) for setting in settings],

@@ -23,21 +23,25 @@ def verdict(
     *,
     discount: float,
     run: str = "RUN",
+    member: int | None = None,
     status: str = "finished",
     message: str = "",
     measured: accuracy.Measured = NOTHING,
 ) -> list[Sentence]:
-    """What logged rows say of a run, the most important first; `discount` is that of a target: gamma^n."""
+    """What logged rows say of a run, the most important first; `discount` is that of a target: gamma^n.
+
+    `member` is one of those that the rows are of, where the run has others that were trained otherwise.
+    """
     found = [*training.ended(metrics, run, status, message)]
     runaway = [] if status == "diverged" else [*training.runaway(metrics)]
     moving = [] if status == "diverged" or runaway else [*training.still_moving(metrics, discount, run)]
     judged = by_round(evaluations)
     if judged:
-        return [*found, *_judged(metrics, evaluations, judged, runaway, moving, run, measured)]
+        return [*found, *_judged(metrics, evaluations, judged, runaway, moving, run, member, measured)]
     if measured.get("audit"):
         log = [*accuracy.narrow(measured), *accuracy.by_the_log(measured)]
         log.sort(key=lambda sentence: sentence.level != "bad")
-        return [*found, *runaway, *log, *accuracy.recommended([], [], measured, run), *moving]
+        return [*found, *runaway, *log, *accuracy.recommended([], [], measured, run, member), *moving]
     text = (
         "This run was never evaluated, so that what its policy earns is not known and its values cannot be checked; "
         f"type {command('fqi evaluate', run)}"
@@ -52,6 +56,7 @@ def _judged(
     runaway: list[Sentence],
     moving: list[Sentence],
     run: str,
+    member: int | None,
     measured: accuracy.Measured,
 ) -> Iterator[Sentence]:
     alike = comparable(judged)
@@ -59,12 +64,12 @@ def _judged(
     episodes = [row for row in evaluations if row["round"] in numbers]
     width = training.width(metrics)
     states = [values.state(row, values.scale(row, episodes, width)) for row in alike]
-    collapse = [*returns.collapse(alike, episodes, run)]
+    collapse = [*returns.collapse(alike, episodes, run, member)]
     yield values.sentence(alike, states, run)
     yield from (*runaway, *collapse, *accuracy.narrow(measured))
     yield from returns.disagreement(alike, episodes)
     if len(alike) > 1:
-        yield from accuracy.recommended(alike, states, measured, run)
+        yield from accuracy.recommended(alike, states, measured, run, member)
     yield from (*accuracy.exact(measured), *accuracy.states(measured))
     if not collapse:  # it names the best round already
         yield from returns.best_sentence(alike, episodes)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fqi.reports.accuracy.summary import audit_by_round, exact_by_round, fitted_by_round, states_by_round
 from fqi.reports.overestimation import best_round
-from fqi.reports.sentences import Sentence
+from fqi.reports.sentences import Sentence, policy
 from fqi.reports.statistics import Interval
 from fqi.reports.words import basis, number, percent, plural, triple
 
@@ -127,7 +127,7 @@ def _fitted(last: dict[str, Any]) -> Iterator[Sentence]:
 
 
 def recommended(
-    alike: Sequence[dict[str, Any]], states_of: Sequence[str], measured: Measured, run: str
+    alike: Sequence[dict[str, Any]], states_of: Sequence[str], measured: Measured, run: str, member: int | None
 ) -> Iterator[Sentence]:
     """The round to use, with the reason."""
     best = best_round(alike)
@@ -143,8 +143,8 @@ def recommended(
             else f"of the {len(close)} rounds whose return cannot be told from the best, its bias is the smallest"
         )
         yield Sentence("recommended", "good" if state == "healthy" else "note", (
-            f"Use round {row['round']} (`run:{run}@{row['round']}`): {why}; it returns {number(row['return'].mean)} "
-            f"with a bias of {number(row['bias'].mean, sign=True)}"
+            f"Use round {row['round']} ({policy(run, row['round'], member)}): {why}; it returns "
+            f"{number(row['return'].mean)} with a bias of {number(row['bias'].mean, sign=True)}"
         ))  # fmt: skip
         return
     audit = audit_by_round(measured.get("audit", ()))
@@ -153,8 +153,8 @@ def recommended(
         half = told[len(told) // 2 :]  # the first rounds are worth little, and so are their gaps
         row = min(half, key=lambda r: (r["unsupported"].mean if r["unsupported"] else 0.0, abs(r["gap"].mean)))
         yield Sentence("recommended", "note", (
-            f"Use round {row['round']} (`run:{run}@{row['round']}`) unless something better is known: in the later "
-            "half of the rounds it has the fewest unsupported actions, and of equals the smallest gap"
+            f"Use round {row['round']} ({policy(run, row['round'], member)}) unless something better is known: in the "
+            "later half of the rounds it has the fewest unsupported actions, and of equals the smallest gap"
         ))  # fmt: skip
 
 

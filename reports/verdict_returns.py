@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fqi.reports.overestimation import best_round
-from fqi.reports.sentences import Sentence, longer
+from fqi.reports.sentences import Sentence, longer, policy
 from fqi.reports.statistics import Interval, over_members, paired
 from fqi.reports.words import basis, number, span, triple
 
@@ -34,17 +33,19 @@ def best_sentence(alike: list[dict[str, Any]], episodes: Sequence[dict[str, Any]
     yield Sentence("best", "note", text)
 
 
-def collapse(alike: list[dict[str, Any]], episodes: Sequence[dict[str, Any]], run: str) -> Iterator[Sentence]:
+def collapse(
+    alike: list[dict[str, Any]], episodes: Sequence[dict[str, Any]], run: str, member: int | None
+) -> Iterator[Sentence]:
     """A last round that returns clearly less than the best one."""
     best, last = best_round(alike), alike[-1]
     if best is None or best is last:
         return
-    drop, policy = _change(last, best, episodes), shlex.quote(f"run:{run}@{best['round']}")
+    drop = _change(last, best, episodes)
     if drop.low > 0 and drop.mean > FALL * _return_scale(alike):
         yield Sentence("collapse", "bad", (
             f"The policy collapsed after its peak: the return of {number(best['return'].mean)} at round "
             f"{best['round']} fell to {number(last['return'].mean)} at round {last['round']}, by {triple(drop)[0]} "
-            f"({span(drop)}); the policy of the better round is `{policy}`"
+            f"({span(drop)}); the policy of the better round is {policy(run, best['round'], member)}"
         ))  # fmt: skip
 
 

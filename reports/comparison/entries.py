@@ -12,6 +12,7 @@ from fqi.baselines.settings import CloneSettings, DaggerSettings, DqnSettings, O
 from fqi.errors import UserError
 from fqi.options import build, check, option, parse
 from fqi.regressors import REGRESSORS
+from fqi.run import Run
 from fqi.settings import TrainSettings
 
 
@@ -53,11 +54,21 @@ def entry(text: str) -> Entry:
     if kind in KINDS:
         return Entry(text, kind, _given(text, kind, options))
     if Path(text, "run.json").is_file():
+        if labels := _settings_of_sweep(Path(text)):
+            raise UserError(
+                f"{text} is a sweep of {len(labels)} settings ({'; '.join(labels)}), and a comparison plays runs of "
+                "one; `fqi report` compares its settings, or train the one that is meant in a run of its own"
+            )
         return Entry(text, "run")
     known = ", ".join(KINDS)
     if Path(text).exists():
         raise UserError(f"{text}: expected a run directory or one of {known}; found neither")
     raise UserError(f"there is no learner {text!r}: choose among {known}, or name a run directory")
+
+
+def _settings_of_sweep(path: Path) -> list[str]:
+    config = Run.open(path).config
+    return config.labels if config.sweep else []
 
 
 def entries(texts: Sequence[str]) -> list[Entry]:

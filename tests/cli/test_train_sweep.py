@@ -19,6 +19,12 @@ def test_a_sweep_from_the_command_line_to_the_page(fqi, refused, folder):
     assert "lr 0.001, gamma 0.95" in fqi("evaluate", "--episodes", 3).out
     assert fqi("report").code == 0
     assert "Settings side by side" in (folder / "runs/latest/report/report.html").read_text()
+    assert "lr 0.001, gamma 0.99; 4: lr 0.0003" in refused("play")
+    assert fqi("play", "--member", 6, "--max-steps", 3, "--json").json["member"] == 6
+    assert "it has 0 to 7" in refused("play", "--member", 8)
+    assert "member=NUMBER" in refused("collect", "--policy", "run:runs/latest", "--steps", 20)
+    assert fqi("collect", "--policy", "run:runs/latest@1,member=7", "--steps", 20).code == 0
+    assert "sweep of 4 settings (lr 0.001" in refused("compare", "bc", "runs/latest")
     assert "--sweep belongs to a new run" in refused("train", "--resume", "runs/latest", "--sweep", "lr=1,2")
     assert "such as lr=1e-3,3e-4" in refused("train", "--sweep", "lr")
     assert "differ in batch" in refused("train", "--sweep", "batch=16,32")

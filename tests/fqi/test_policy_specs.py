@@ -41,6 +41,18 @@ def run(tmp_path):
     return made.path
 
 
+def test_a_member_of_a_run_plays_if_it_is_named(run):
+    for suffix, action in (("@1,member=0", 0), ("@2,member=1,epsilon=0.5", 0), (",member=1", 0), ("@1,member=1", 1)):
+        found = of(f"run:{run}{suffix}")
+        assert found.policy.probabilities(FRAMES).argmax(1).tolist() == [action] * 5
+    for spec, words in {
+        ",member=2": "has no member 2; it has 0 to 1",
+        "@2,member=x": "whole number, found 'x'",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            of(f"run:{run}{spec}")
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A folder to be in, with a module of the user's."""

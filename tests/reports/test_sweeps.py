@@ -58,6 +58,9 @@ def test_settings_stand_in_order_of_what_they_earned(run):
 
 def test_the_page_compares_them_and_speaks_of_one(run):
     page = write_report(run)
+    assert f"run:{run.path}@3,member=2`" in json.dumps(json.loads(page.with_suffix(".json").read_text())["verdict"])
+    assert f"fqi play {run.path} --round 3 --member " in page.read_text()
+    assert json.loads(page.with_suffix(".json").read_text())["play_command"].split()[6] in ("2", "3")
     text, content = page.read_text(), json.loads(page.with_suffix(".json").read_text())
     assert "Settings side by side" in text
     for label in run.config.labels:
