@@ -8,7 +8,7 @@ action depends on its frame alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -38,14 +38,20 @@ class Cem:
     samples: int = 64  # S
     elites: int = 6
     iterations: int = 2
-    acting: int = 4  # iterations when a policy acts
+    acting: int = 4  # iterations when a policy acts, which has no last round's best to begin with
+    acting_samples: int = 256
     warm: bool = True  # the last round's best action is tried first
 
     @classmethod
     def of(cls, train: TrainSettings) -> Cem:
         return cls(
-            train.cem_samples, train.cem_elites, train.cem_iterations, train.cem_acting, train.cem_start == "last"
-        )
+            train.cem_samples, train.cem_elites, train.cem_iterations, train.cem_acting, train.cem_acting_samples,
+            train.cem_start == "last",
+        )  # fmt: skip
+
+    def to_act(self) -> Cem:
+        """The search of a policy that acts."""
+        return replace(self, samples=self.acting_samples, iterations=self.acting)
 
 
 def own(values: torch.Tensor) -> torch.Tensor:
@@ -97,7 +103,7 @@ def search(score: Score, aim: Aim, cem: Cem, shift: torch.Tensor, begin: torch.T
 
 def unmoved(cem: Cem, rows: int, dimensions: int) -> torch.Tensor:
     """[iterations, rows, K] no shift: what is tried, and so a policy's action, depends on the frame alone."""
-    return torch.zeros(cem.acting, rows, dimensions)
+    return torch.zeros(cem.iterations, rows, dimensions)
 
 
 def _begun(tries: torch.Tensor, unit: torch.Tensor, begin: torch.Tensor) -> torch.Tensor:

@@ -140,20 +140,21 @@ class Searched(Policy):
 
     def __init__(self, q: ContinuousQ, heads: slice = slice(None)) -> None:
         self.q, self.heads, self.stack = q, heads, q.stack
+        self.cem = q.cem.to_act()
 
     def probabilities(self, frames: Nest) -> Array:
         raise UserError("a search for continuous actions has no probabilities of Discrete ones")
 
     def actions(self, frames: Nest, draws: np.random.Generator) -> Array:
-        count, cem = rows(frames), self.q.cem
-        size = max(1, TOGETHER // cem.samples)
+        count = rows(frames)
+        size = max(1, TOGETHER // self.cem.samples)
         parts = [self._best(take(frames, slice(start, start + size))) for start in range(0, count, size)]
         return from_unit(np.concatenate(parts), self.q.box)
 
     def _best(self, frames: Nest) -> Array:
         """[B, K] in [-1, 1]."""
-        shift = unmoved(self.q.cem, rows(frames), int(np.prod(self.q.box.shape)))
-        best = search(self.q.score(frames, self.heads), mean, self.q.cem, shift.to(self.q.like()))
+        shift = unmoved(self.cem, rows(frames), int(np.prod(self.q.box.shape)))
+        best = search(self.q.score(frames, self.heads), mean, self.cem, shift.to(self.q.like()))
         return np.asarray(best[0, 0].cpu().numpy())
 
 

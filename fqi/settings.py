@@ -108,6 +108,13 @@ class TrainSettings:
     cem_acting: int = option(
         4, "Iterations of the search when the policy acts, which costs little.", low=1, only=("maximise", "cem")
     )
+    cem_acting_samples: int = option(
+        256,
+        "Actions tried in each of them: more than for targets, as an acting policy has no last round's best to begin "
+        "with.",
+        low=2,
+        only=("maximise", "cem"),
+    )
     cem_start: str = option(
         "last",
         "Where the search for targets begins: anywhere in the box, with a share of the tries around the last round's "
@@ -437,8 +444,10 @@ def _check_search(train: TrainSettings, kind: Regressor, where: str) -> None:
         raise UserError(f"{where}: n-step-rule {train.n_step_rule}: {why}; give ignore")
     if train.constraint:
         raise UserError(f"{where}: constraint counts how often an action is taken, which continuous ones are once")
-    if train.cem_elites > train.cem_samples:
-        raise UserError(f"{where}: cem-elites {train.cem_elites} are more than the cem-samples {train.cem_samples}")
+    for name in ("cem_samples", "cem_acting_samples"):
+        if train.cem_elites > getattr(train, name):
+            found = f"{name.replace('_', '-')} {getattr(train, name)}"
+            raise UserError(f"{where}: cem-elites {train.cem_elites} are more than the {found}")
 
 
 _PLAIN = ("outputs", "", False, 0)  # the ways of standing for actions that continuous ones do not ask about

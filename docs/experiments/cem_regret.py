@@ -53,7 +53,8 @@ def main():
     searches = {
         "1 x 64, cold": Cem(iterations=1),
         "2 x 64, cold (targets at first)": Cem(),
-        "4 x 64, cold (acting)": Cem(iterations=4),
+        "4 x 64, cold": Cem(iterations=4),
+        "4 x 256, cold (acting)": Cem().to_act(),
         "2 x 16 of 4 elites, cold": Cem(16, 4, 2),
     }
     with torch.no_grad():
