@@ -26,6 +26,25 @@ def test_one_member_is_taken_over_its_episodes() -> None:
     assert (found.episodes, found.members, found.method) == (4, 1, OVER_EPISODES)
 
 
+def test_the_side_of_rare_high_returns_reaches_further() -> None:
+    # 0, 0, 0, 4: mean 1, deviations -1, -1, -1, 3: standard deviation 2, error 1, skewness 6 / 3^1.5 = 1.154701.
+    found, mirrored = over_members([[0, 0, 0, 4]]), over_members([[0, 0, 0, -4]])
+    t = 3.182446
+    assert found.low == pytest.approx(1 - t, abs=1e-5)
+    assert found.high == pytest.approx(1 + t + 1.154701 * (1 + 2 * t * t) / 12, abs=1e-4)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
+
+
+@pytest.mark.parametrize("chance", [0.05, 0.1, 0.9])
+def test_a_hundred_episodes_with_rare_success_are_covered(chance: float) -> None:
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(1000):
+        found = over_members([((rng.random(100) < chance) * 1.0).tolist()])
+        held += found.low <= chance <= found.high
+    assert 0.93 <= held / 1000 <= 0.98
+
+
 def test_equal_values_have_no_width() -> None:
     found = over_members([[0.1] * 3, [0.1] * 3])
     assert found.mean == found.low == found.high == 0.1
