@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from fqi.nest import Array
 # The filters that HDF5 or h5py carry themselves; any other would have to be loaded as a plug-in, which is code.
 _OWN_FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 _DEFLATE_LIMIT = 1100  # deflate cannot shrink by more than 1032:1; what declares more is not data
-_DAMAGE = (
+DAMAGE = (
     OSError,
     KeyError,
     ValueError,
@@ -40,7 +40,7 @@ def damage(path: Path | str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{path}: expected an intact file, found damage ({said}); take another copy or collect it again"
@@ -56,6 +56,7 @@ class SafeFile:
     size: int
     plain_left: int
     memory_left: int
+    addresses: dict[bytes, int] = field(default_factory=dict)  # by the name of each object, where its header lies
 
     def dataset(self, name: str) -> h5d.DatasetID:
         """A dataset by its path in the file."""
@@ -110,13 +111,17 @@ class SafeFile:
         if array.dtype == np.bool_:  # as the bytes that they are, since only 0 and 1 may be called bool
             raw = array.view(np.int8)
             dataset.read(h5s.ALL, h5s.ALL, raw, mtype=dataset.get_type() if memory is None else memory)
-            if raw.view(np.uint8).max() > 1:
-                byte_rows = raw.view(np.uint8).reshape(len(raw) if raw.ndim else 1, -1)
-                row = int(np.flatnonzero(byte_rows.max(axis=1) > 1)[0])
-                found = byte_rows[row].max()
-                raise UserError(f"{self.path}: {name}: row {row}: expected 0 or 1, found {found}")
+            self.check_flags(name, raw)
         else:
             dataset.read(h5s.ALL, h5s.ALL, array, mtype=memory)
+
+    def check_flags(self, name: str, array: Array, first: int = 0) -> None:
+        """Bytes that stand for flags are 0 or 1, and nothing else may be called bool."""
+        raw = array.view(np.uint8)
+        if raw.max() > 1:
+            rows = raw.reshape(len(raw) if raw.ndim else 1, -1).max(axis=1)
+            row = int(np.flatnonzero(rows > 1)[0])
+            raise UserError(f"{self.path}: {name}: row {first + row}: expected 0 or 1, found {rows[row]}")
 
     def read_rows(self, dataset: h5d.DatasetID, name: str, first: int, shape: tuple[int, ...], dtype: Any) -> Array:
         """Rows, from this one on, of a dataset that was checked."""
@@ -128,11 +133,8 @@ class SafeFile:
         flags = array.dtype == np.bool_
         raw = array.view(np.int8) if flags else array
         dataset.read(h5s.create_simple(shape), space, raw, mtype=dataset.get_type() if flags else None)
-        if flags and raw.view(np.uint8).max() > 1:
-            row = int(np.flatnonzero(raw.reshape(len(raw), -1).view(np.uint8).max(axis=1) > 1)[0])
-            raise UserError(
-                f"{self.path}: {name}: row {first + row}: expected 0 or 1, found {raw.view(np.uint8).max()}"
-            )
+        if flags:
+            self.check_flags(name, raw, first)
         return array
 
     def check(self, dataset: h5d.DatasetID, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -179,16 +181,24 @@ class SafeFile:
         declared = itemsize
         for extent in shape:
             declared *= extent
-        self.memory_left -= declared
         filters = settings.get_nfilters()
         if filters:
             self._charge_filtered(dataset, name, declared, [settings.get_filter(i)[0] for i in range(filters)])
-        else:  # every byte that is read lies in the file once, so all plain data together cannot exceed it
-            self.plain_left -= declared
-            if self.plain_left < 0:
-                raise UserError(
-                    f"{self.path}: {name}: declares {declared} bytes, more than the file's {self.size} bytes can hold"
-                )
+            self._charge_memory(name, declared)
+        else:
+            self.charge_plain(name, declared)
+
+    def charge_plain(self, name: str, declared: int) -> None:
+        """Every byte that is read lies in the file once, so all plain data together cannot exceed it."""
+        self.plain_left -= declared
+        if self.plain_left < 0:
+            raise UserError(
+                f"{self.path}: {name}: declares {declared} bytes, more than the file's {self.size} bytes can hold"
+            )
+        self._charge_memory(name, declared)
+
+    def _charge_memory(self, name: str, declared: int) -> None:
+        self.memory_left -= declared
         if self.memory_left < 0:
             raise UserError(f"{self.path}: {name}: declares {declared} bytes, more than this machine's memory holds")
 
@@ -245,15 +255,20 @@ def opened(path: Path, whole_rows: bool = False, links_known: bool = False) -> I
             found = "an empty file" if path.stat().st_size == 0 else "another kind of file"
             raise UserError(f"{path}: expected an HDF5 file, found {found}")
         with h5py.File(path, "r", rdcc_nbytes=0 if whole_rows else 4 << 20, locking="best-effort") as file:
-            if not links_known:
-                _refuse_links(file, path)
+            addresses = {} if links_known else _refuse_links(file, path)
             size = path.stat().st_size
-            yield SafeFile(path, file, size, size, memory_bytes())
+            yield SafeFile(path, file, size, size, memory_bytes(), addresses)
 
 
-def _refuse_links(file: h5py.File, path: Path) -> None:
+def _refuse_links(file: h5py.File, path: Path) -> dict[bytes, int]:
+    """Where the objects lie, if all of them lie in the file."""
+    addresses: dict[bytes, int] = {}
+
     def leaves_file(name: bytes, info: h5l.LinkInfo) -> tuple[bytes, int] | None:
-        return None if info.type == h5l.TYPE_HARD else (name, info.type)
+        if info.type != h5l.TYPE_HARD:
+            return name, info.type
+        addresses[name] = info.u
+        return None
 
     found = file.id.links.visit(leaves_file, info=True)
     if found is not None:
@@ -262,3 +277,4 @@ def _refuse_links(file: h5py.File, path: Path) -> None:
         raise UserError(
             f"{path}: {name.decode(errors='replace')}: a {what} is refused; expected data in the file itself"
         )
+    return addresses

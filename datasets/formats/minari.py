@@ -10,7 +10,9 @@ import gymnasium as gym
 from fqi.datasets.columns import Columns, Head, to_log
 from fqi.datasets.flatten import flattening
 from fqi.datasets.format import Format
+from fqi.datasets.formats.minari_episodes import Episodes, episode_numbers
 from fqi.datasets.formats.minari_metadata import (
+    DATA,
     PREFIX,
     data_folder,
     dataset_id,
@@ -22,8 +24,8 @@ from fqi.datasets.formats.minari_metadata import (
     space_json,
     spaces_of,
 )
-from fqi.datasets.formats.minari_shares import read_all
 from fqi.datasets.formats.minari_write import check_free, write_minari
+from fqi.datasets.hdf5 import SafeFile, opened
 from fqi.errors import UserError
 from fqi.log import Log
 
@@ -79,8 +81,9 @@ def _read(reference: str, lenient: bool, flatten_actions: bool = False) -> Colum
     flat = flattening(action_space, reference) if flatten_actions else None
     own = metadata.get("fqi") if isinstance(metadata.get("fqi"), dict) else None
     columns = Columns(reference)
-    share = read_all(folder, metadata, columns.problems if lenient else None, flatten_actions)
-    columns.arrays = share.arrays
+    with opened(folder / DATA) as file:
+        episodes = Episodes(file, observation_space, action_space, metadata, own, episode_numbers(file), flat)
+        notes = _read_all(episodes, file, columns, lenient)
     if own is not None and "log" in own:
         try:
             columns.head = Head.from_json({**space_json(metadata), **own["log"]})
@@ -93,9 +96,24 @@ def _read(reference: str, lenient: bool, flatten_actions: bool = False) -> Colum
     if flat is not None:
         columns.head = replace(columns.head, action_space=gym.spaces.Discrete(flat.count))
         columns.head = columns.head.noting(action_table=flat.to_json())
-    if share.notes:
-        columns.head = columns.head.noting(notes=share.notes)
+    if notes:
+        columns.head = columns.head.noting(notes=notes)
     return columns
+
+
+def _read_all(episodes: Episodes, file: SafeFile, columns: Columns, lenient: bool) -> dict[str, int]:
+    """The episodes one after another; what cannot be read becomes a problem, or an error."""
+    for place, number in enumerate(episodes.numbers):
+        try:
+            with file.damage(f"episode_{number}"):
+                episodes.read(place)
+        except UserError as error:
+            if not lenient:
+                raise
+            episodes.cut()
+            columns.problems[f"episode_{number}"] = str(error)
+    columns.arrays = episodes.arrays()
+    return episodes.notes
 
 
 def _write(log: Log, reference: str) -> None:

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from fqi import spaces
 from fqi.datasets.check import check
 from fqi.datasets.formats import minari as ours
-from fqi.datasets.formats import minari_shares
 from fqi.errors import UserError
 from fqi.log import Log
 from fqi.nest import leaves
@@ -301,17 +300,14 @@ def test_spaces_are_written_as_minari_writes_them(log: Log) -> None:
         assert deserialize_space(value) == space
 
 
-def test_episodes_shared_out_among_processes_are_the_same_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_episode_that_is_unlike_the_others_is_named() -> None:
     log = played("CartPole-v1", 300, behaviours=("random",), behaviour=None)
     ours.write_minari(log, "minari:fqi/many-v0")
-    monkeypatch.setattr(minari_shares, "_EPISODES_OF_A_SHARE", 4)
-    monkeypatch.setattr(minari_shares, "_processors", lambda: 3)
-    assert log.episodes >= 12
     assert_same(ours.read_minari("minari:fqi/many-v0"), log)
     with h5py.File(ours.root() / "fqi/many-v0/data/main_data.hdf5", "r+") as file:
         last = max(int(name[8:]) for name in file)
         del file[f"episode_{last}"]["rewards"]
-    with pytest.raises(UserError, match=f"episode_{last}"):  # found in another process
+    with pytest.raises(UserError, match=f"episode_{last}"):
         ours.read_minari("minari:fqi/many-v0")
 
 
