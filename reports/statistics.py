@@ -70,6 +70,13 @@ def paired(first: Sequence[Sequence[float | None]], second: Sequence[Sequence[fl
     return over_members([(_row(a) - _row(b)).tolist() for a, b in pairs])
 
 
+def standard_error(interval: Interval) -> float:
+    """Of the mean: what the shorter side of the interval reaches in units of Student's t; 0 where there is none."""
+    count = interval.members if interval.members > 1 else interval.episodes
+    reach = min(interval.mean - interval.low, interval.high - interval.mean)
+    return reach / float(stdtrit(count - 1, (1 + LEVEL) / 2)) if count > 1 and np.isfinite(reach) else 0.0
+
+
 def share(hits: Sequence[Sequence[bool]]) -> Interval:
     """The share of episodes that hit; never below 0 or above 1, and never certain from a few episodes of one member."""
     found = over_members([[float(hit) for hit in own] for own in hits])

@@ -8,7 +8,7 @@ from typing import Any
 from fqi.reports.accuracy.summary import audit_by_round, exact_by_round, fitted_by_round, states_by_round
 from fqi.reports.overestimation import best_round
 from fqi.reports.sentences import Sentence, policy
-from fqi.reports.statistics import Interval
+from fqi.reports.statistics import Interval, standard_error
 from fqi.reports.words import basis, number, percent, plural, triple
 
 Measured = Mapping[str, Sequence[dict[str, Any]]]
@@ -18,6 +18,7 @@ UNCOVERED = 0.2
 BEYOND = 0.05  # share of values beyond what rewards can earn
 DIFFER = 0.4  # share of frames in which two members choose differently, of two actions at random a half
 TELLING = 0.1  # of the value predicted: a gap or an excess that changes what one would believe
+ALIKE = 0.01  # of the best return: rounds this close to it are as good
 
 
 def narrow(measured: Measured) -> Iterator[Sentence]:
@@ -132,15 +133,17 @@ def recommended(
     """The round to use, with the reason."""
     best = best_round(alike)
     if best is not None:
+        least = best["return"].mean - max(standard_error(best["return"]), ALIKE * abs(best["return"].mean))
         close = [
             (row, found) for row, found in zip(alike, states_of, strict=True)
-            if row["return"].mean >= best["return"].mean - _reach(best) or row is best
+            if row["return"].mean >= least or row is best
         ]  # fmt: skip
         row, state = min(close, key=lambda pair: (pair[1] != "healthy", abs(pair[0]["bias"].mean), pair[0]["round"]))
         why = (
             "it returns most, alone"
             if len(close) == 1
-            else f"of the {len(close)} rounds whose return cannot be told from the best, its bias is the smallest"
+            else f"of the {len(close)} rounds that return as much as the best, to one standard error or "
+            f"{percent(ALIKE)}, its bias is the smallest"
         )
         yield Sentence("recommended", "good" if state == "healthy" else "note", (
             f"Use round {row['round']} ({policy(run, row['round'], member)}): {why}; it returns "
@@ -156,8 +159,3 @@ def recommended(
             f"Use round {row['round']} ({policy(run, row['round'], member)}) unless something better is known: in the "
             "later half of the rounds it has the fewest unsupported actions, and of equals the smallest gap"
         ))  # fmt: skip
-
-
-def _reach(best: dict[str, Any]) -> float:
-    interval: Interval = best["return"]
-    return interval.mean - interval.low if interval.low == interval.low else 0.0

@@ -8,7 +8,7 @@ from typing import Any
 from fqi.reports.overestimation import best_round
 from fqi.reports.sentences import Sentence, longer, policy
 from fqi.reports.statistics import Interval, over_members, paired
-from fqi.reports.words import basis, number, span, triple
+from fqi.reports.words import basis, number, plural, span, triple
 
 # A return must fall by this share of its size (or of its range over rounds) to be called a collapse. The best of many
 # rounds is partly luck, so that a significant difference alone would be found too often.
@@ -29,7 +29,8 @@ def best_sentence(alike: list[dict[str, Any]], episodes: Sequence[dict[str, Any]
     if best is not last:
         text += f"; the last evaluated round, {last['round']}, returns {triple(last['return'])[0]}"
         if not _change(last, best, episodes).low > 0:
-            text += ", which the episodes do not tell apart from it"
+            few = plural(last["members"], "member") if last["members"] > 1 else "the episodes"
+            text += f", which {few} do not tell apart from it"
     yield Sentence("best", "note", text)
 
 

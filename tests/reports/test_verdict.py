@@ -245,7 +245,13 @@ def test_the_four_planted_cases_are_told_apart() -> None:
 def test_the_recommended_round_has_a_reason() -> None:
     rows = evaluations(ROUNDS, returns=lambda k: min(k, 50) * 8, discounted=settled, bias=lambda k: k / 10, noise=0.1)
     text = judge(rows)["recommended"].text
-    assert text.startswith("Use round 50 (`run:runs/a@50`): of the 6 rounds whose return cannot be told from the best")
+    assert text.startswith("Use round 50 (`run:runs/a@50`): of the 6 rounds that return as much as the best")
+    few: dict[str, Any] = {
+        "returns": lambda k: 200 if k == 50 else 100,
+        "discounted": settled,
+        "bias": lambda k: 100 - k,
+    }
+    assert judge(evaluations(ROUNDS, noise=60, **few))["recommended"].text.startswith("Use round 50 ")
     alone = evaluations(ROUNDS, returns=lambda k: k, discounted=settled, bias=lambda _: 0.1, noise=0.01)
     assert "it returns most, alone" in judge(alone)["recommended"].text
 
