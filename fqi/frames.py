@@ -13,6 +13,8 @@ from fqi.errors import UserError
 from fqi.nest import Array, Nest, leaves
 
 PIECE = 8 << 20  # bytes read at a time where all rows are wanted
+_NEAR = 1 << 17  # bytes: to read over so many costs less than to read anew
+_FEW = 8  # rows of a piece: an index of shorter ones is better put in order first
 
 
 class Frames(ABC):
@@ -57,22 +59,35 @@ class Frames(ABC):
         return self._gathered(found.reshape(-1)).reshape(*found.shape, *self.shape[1:])
 
     def _gathered(self, index: Array) -> Array:
-        """The rows of an index [n] in any order, each block visited once."""
+        """The rows of an index [n] in any order: what lies together is read together."""
         count = len(self)
         if len(index) and (index.min() < -count or index.max() >= count):
             raise IndexError(f"rows {index.min()} to {index.max()} of {count}")
         index = np.where(index < 0, index + count, index)
-        ascending = bool((np.diff(index) >= 0).all())
-        order = None if ascending else np.argsort(index, kind="stable")
-        wanted = index if order is None else index[order]
+        cuts = self._cuts(index)
+        order = None
+        if len(cuts) > len(index) // _FEW and (np.diff(index) < 0).any():
+            order = np.argsort(index, kind="stable")
+            index = index[order]
+            cuts = self._cuts(index)
         found = np.empty((len(index), *self.shape[1:]), self.dtype)
-        cuts = np.flatnonzero(np.diff(wanted // self.block)) + 1
-        for a, b in zip([0, *cuts.tolist()], [*cuts.tolist(), len(wanted)], strict=True):
+        for a, b in zip([0, *cuts.tolist()], [*cuts.tolist(), len(index)], strict=True):
             if a < b:
-                first = int(wanted[a])
-                part = self.read(first, int(wanted[b - 1]) + 1)[wanted[a:b] - first]
-                found[slice(a, b) if order is None else order[a:b]] = part
+                first = int(index[a])
+                part, wanted = self.read(first, int(index[b - 1]) + 1), index[a:b] - first
+                if order is None:
+                    np.take(part, wanted, axis=0, out=found[a:b], mode="clip")  # the other modes copy it once more
+                else:
+                    found[order[a:b]] = part[wanted]
         return found
+
+    def _cuts(self, index: Array) -> Array:
+        """Where an index leaves what it is about to read."""
+        step = np.diff(index)
+        leaves_it = (step < 0) | (np.diff(index // self.block) != 0)
+        if not self.packed:  # where a block of which some rows are wanted must be unpacked as a whole
+            leaves_it |= step > max(1, _NEAR // max(1, self.row_bytes))
+        return np.flatnonzero(leaves_it) + 1
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
         raise UserError(

@@ -24,6 +24,7 @@ _KINDS: dict[str, Kind] = {
     "mask": "list",
     "next_mask": "list",
 }
+_MOST_CHOICES = 1 << 31  # whole numbers beyond it are no choices
 _SAME = 1e-5  # relative: a table may have been written with fewer digits in one of two columns
 
 
@@ -404,7 +405,11 @@ class _Reader:
         if len({values.shape for values in found.values()}) > 1:
             label = self.mapping.columns("label")[""][0]
             raise self._fault(label, f"shape {found['action'].shape[1:]} as of the action", found["label"].shape[1:])
-        return found, _action_space(np.concatenate(list(found.values()))), None
+        joined = np.concatenate(list(found.values()))
+        if joined.dtype.kind in "iu" and max(int(joined.max()), -int(joined.min())) >= _MOST_CHOICES:
+            found_one = joined.max() if int(joined.max()) >= _MOST_CHOICES else joined.min()
+            raise self._fault(every[0].name, f"numbers of actions, below {_MOST_CHOICES}", found_one)
+        return found, _action_space(joined), None
 
     def _numbered_actions(self, cells: list[Cells]) -> Array:
         values = self._joined(tuple(one.name for one in cells))[self.rows.order[self._steps]]
@@ -706,7 +711,8 @@ def _action_space(values: Array) -> gym.Space[Any]:
 
 def _observation_space(values: Array) -> gym.Space[Any]:
     """A single whole number that is never negative is one of so many states; anything else is what it is."""
-    if values.ndim == 1 and values.dtype.kind in "iu" and values.size and values.min() >= 0:
+    whole = values.ndim == 1 and values.dtype.kind in "iu" and values.size > 0
+    if whole and values.min() >= 0 and values.max() < _MOST_CHOICES:
         return gym.spaces.Discrete(int(values.max()) + 1)
     return _box(values)
 

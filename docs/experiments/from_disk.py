@@ -1,4 +1,4 @@
-"""What it costs to leave frames on disk: python docs/experiments/from_disk.py [--rounds 3]
+"""What it costs to leave frames on disk: python docs/experiments/from_disk.py [--rounds 3] [--turns 2]
 
 Two logs that fit into memory are trained on in both ways, alternating: CartPole's vectors with default networks, and
 84x84 frames with one convolutional network. Prints the seconds of a round, the first one left out, and their ratio.
@@ -34,16 +34,21 @@ def seconds(path: Path, memory: int | None, flags: dict[str, Any], out: Path) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--turns", type=int, default=2, help="of both ways; the better median of each counts")
+    parser.add_argument("--only", choices=("vectors", "frames"))
+    given = parser.parse_args()
+    rounds = given.rounds
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         collect(Request.new("CartPole-v1", {}, steps=50_000, episodes=None), folder / "vectors.h5")
         write(folder / "frames.h5", 0.014, 0.014)  # 2,000 frames
         for what, flags, memory in (("vectors", MLP, 1 << 18), ("frames", CNN, 1 << 22)):
+            if given.only not in (None, what):
+                continue
             flags = {**flags, "iterations": rounds}
             taken = [
                 [seconds(folder / f"{what}.h5", m, flags, folder / f"{what}{turn}{m}") for m in (None, memory)]
-                for turn in range(2)
+                for turn in range(given.turns)
             ]
             held, left = (min(column) for column in zip(*taken, strict=True))
             print(f"{what}: {held:.2f} s a round in memory, {left:.2f} s from disk: {held / left:.2f}x", flush=True)

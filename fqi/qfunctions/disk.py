@@ -30,6 +30,8 @@ class OnDisk(Inputs):
         self.first = first  # [F] the first frame of each one's episode
         self.number = number  # [n] the frame of each row
         self.columns, self.piece = encoder.width, encoder.piece
+        self._ascending = bool((number.diff() > 0).all())
+        self._known_blocks: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @classmethod
     def bound(cls, encoder: Encoder, rows: Transitions, training: torch.Tensor, heads: int) -> OnDisk:
@@ -50,8 +52,19 @@ class OnDisk(Inputs):
         return inputs.between(0, len(frames))[: len(frames)]
 
     def between(self, start: int, stop: int) -> torch.Tensor:
+        end = start + aligned(stop - start)
+        if self._together(start, end):
+            first = int(self.number[start])
+            frames = take(self.observations, slice(first, first + end - start))
+            return self.encoder.of(frames, np.arange(end - start)[:, None]).between(0, end - start)
         padded = np.minimum(np.arange(start, start + aligned(stop - start)), len(self) - 1)
         return self._read(padded).between(0, len(padded))
+
+    def _together(self, start: int, end: int) -> bool:
+        """Whether these rows are neighbours on disk: ascending numbers that span no more than themselves."""
+        if self.stack > 1 or end > len(self) or not self._ascending:
+            return False
+        return int(self.number[end - 1] - self.number[start]) == end - 1 - start
 
     def packed(self, frames: torch.Tensor) -> OnDisk:
         number = self.number[frames.cpu()]
@@ -72,7 +85,7 @@ class OnDisk(Inputs):
             rows, places = [], []
             wanted: list[Array] = []
             for order, generator in zip(orders, generators, strict=True):
-                own = order[begin : begin + size]
+                own = torch.from_numpy(np.sort(order[begin : begin + size].numpy()))  # as they lie on disk
                 shuffled = torch.randperm(len(own), generator=generator, device=device).cpu()
                 rows.append(own[shuffled])
                 places.append(shuffled + len(own) * len(wanted))
@@ -89,14 +102,19 @@ class OnDisk(Inputs):
 
     def _blocks_in_turn(self, generator: torch.Generator) -> torch.Tensor:
         """[n] all rows, those of a block side by side and the blocks in an order drawn anew."""
-        run = self._run()
-        block = self.number // run
-        starts = torch.cat((torch.zeros(1, dtype=torch.int64), (block.diff() != 0).nonzero()[:, 0] + 1))
-        lengths = torch.diff(starts, append=torch.tensor([len(self)]))
+        starts, lengths = self._blocks()
         order = torch.randperm(len(starts), generator=generator, device=generator.device).cpu()
         moved = lengths[order]
         begin = torch.cumsum(moved, 0) - moved
         return torch.repeat_interleave(starts[order] - begin, moved) + torch.arange(len(self))
+
+    def _blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where each block of rows begins, and how many they are."""
+        if self._known_blocks is None:
+            block = self.number // self._run()
+            starts = torch.cat((torch.zeros(1, dtype=torch.int64), (block.diff() != 0).nonzero()[:, 0] + 1))
+            self._known_blocks = starts, torch.diff(starts, append=torch.tensor([len(self)]))
+        return self._known_blocks
 
     def _run(self) -> int:
         """Frames of a block: what lies together on disk, but so few that a window holds at least sixteen blocks."""
@@ -107,11 +125,15 @@ class OnDisk(Inputs):
     def _read(self, rows: Array) -> Inputs:
         """Inputs in memory of these rows, in this order."""
         shown = self._shown(self.number[torch.from_numpy(rows)])
+        if self.stack == 1:  # rows that several heads ask for are few
+            return self.encoder.of(take(self.observations, shown[:, 0]), np.arange(len(shown))[:, None])
         unique, place = np.unique(shown, return_inverse=True)
         return self.encoder.of(take(self.observations, unique), place.reshape(shown.shape))
 
     def _shown(self, frames: torch.Tensor) -> Array:
         """[n, S] which frames of the log are shown with these."""
+        if self.stack == 1:
+            return frames[:, None].numpy()
         back = torch.arange(self.stack - 1, -1, -1)
         return torch.maximum(frames[:, None] - back, self.first[frames][:, None]).numpy()
 
