@@ -85,7 +85,7 @@ class Bytes:
 
     def read(self, first: int, array: Array) -> bool:
         """Rows from this one on; False if they are nowhere in the file or end too early."""
-        raw, last, done = memoryview(array.reshape(-1).view(np.uint8)), first + len(array), 0
+        raw, last, done = array.reshape(-1).view(np.uint8).data, first + len(array), 0
         while first < last:
             number = first // self._rows
             stop = min(last, (number + 1) * self._rows)
