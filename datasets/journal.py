@@ -342,9 +342,9 @@ def _index(columns: Sequence[Column], blocks: list[tuple[int, bytes]]) -> Index:
 
 def _pieces(content: mmap.mmap, column: Column, index: Index, order: Array) -> Generator[Array]:
     """The rows of one column, a whole number of chunks at a time."""
-    rows = index.lengths[order] + (column.per == "frame")
+    rows, size = index.lengths[order] + (column.per == "frame"), column.row_bytes
     chunk = chunk_rows((1, *column.shape), column.dtype.itemsize)
-    wanted = chunk * max(1, math.ceil(_PIECE / max(1, chunk * column.row_bytes)))
+    wanted = chunk * max(1, math.ceil(_PIECE / max(1, chunk * size)))
     parts: list[memoryview] = []
     held = 0
     view = memoryview(content)
@@ -353,8 +353,8 @@ def _pieces(content: mmap.mmap, column: Column, index: Index, order: Array) -> G
             done = 0
             while done < count:  # an episode may be longer than a piece
                 take = min(count - done, wanted - held)
-                start = offset + done * column.row_bytes
-                parts.append(view[start : start + take * column.row_bytes])
+                start = offset + done * size
+                parts.append(view[start : start + take * size])
                 done, held = done + take, held + take
                 if held == wanted:
                     yield _rows(parts, held, column)

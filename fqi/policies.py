@@ -29,6 +29,10 @@ class Policy(ABC):
     def actions(self, frames: Nest, draws: np.random.Generator) -> Array:
         """[B, *action] actions; for continuous action spaces."""
 
+    def certain(self, frames: Nest, legal: Array | None) -> Array | None:
+        """[B] the index of the action that `among` is sure of in each frame; None of a policy that may be in doubt."""
+        return None
+
     def among(self, frames: Nest, legal: Array | None) -> Array:
         """[B, A] the probability of each action where only those in `legal` [B, A] may be played (None: all)."""
         exact = self.probabilities(frames)
@@ -105,12 +109,21 @@ class Greedy(Policy):
 
     def q_values(self, frames: Nest) -> torch.Tensor:
         """[B, A] the mean over the heads."""
-        return self.q.values(frames, self.heads).mean(0)
+        values = self.q.values(frames, self.heads)
+        return values[0] if len(values) == 1 else values.mean(0)
 
     def probabilities(self, frames: Nest) -> Array:
         return self.among(frames, None)
 
     def among(self, frames: Nest, legal: Array | None) -> Array:
+        values = self._allowed(frames, legal)
+        return one_hot(values.argmax(1).cpu().numpy(), values.shape[1])
+
+    def certain(self, frames: Nest, legal: Array | None) -> Array:
+        return np.asarray(self._allowed(frames, legal).argmax(1).cpu().numpy())
+
+    def _allowed(self, frames: Nest, legal: Array | None) -> torch.Tensor:
+        """[B, A] the values of what may be played, -inf elsewhere."""
         values = self.q_values(frames)
         if legal is not None:
             forbidden = ~torch.from_numpy(legal).to(values.device)
@@ -119,7 +132,7 @@ class Greedy(Policy):
         if support is not None:
             known = support if legal is None else support & ~forbidden
             values = values.masked_fill(~known & known.any(1, keepdim=True), -torch.inf)
-        return one_hot(values.argmax(1).cpu().numpy(), values.shape[1])
+        return values
 
     def actions(self, frames: Nest, draws: np.random.Generator) -> Array:
         raise UserError("a greedy policy needs a Discrete action space")

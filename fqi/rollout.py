@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fqi.behaviour import Actor
+from fqi.behaviour import Acted, Actor
 from fqi.errors import UserError
 from fqi.hashing import mixed
 from fqi.nest import Array, Nest, leaves, unflatten
@@ -41,8 +41,8 @@ def episodes(slots: Slots, actor: Actor, seed: int, limit: int | None, opened: A
     """
     every = all_slots(slots)
     opened = np.zeros(slots.count, np.int64) if opened is None else opened.copy()
-    tick = int(opened.min())
-    record = _Record(slots)
+    tick, last = int(opened.min()), int(opened.max())
+    record = _Record(slots.count, tick)
     streams = Streams(seed)
     seeds = np.zeros(slots.count, np.int64)
     while True:
@@ -51,28 +51,29 @@ def episodes(slots: Slots, actor: Actor, seed: int, limit: int | None, opened: A
             new = every[fresh]
             seeds[new] = streams.episode_seeds(new, tick)
             record.begin(new, slots.reset(new, seeds[new]), legal_actions(slots))
-        begun = opened <= tick
-        playing = every[begun]
-        acted = actor.act(record.current, fresh, streams.at(tick), _legal(slots, begun))
-        frames, rewards, terminated, truncated, _ = slots.step(playing, acted.actions[playing])
-        length = record.length[playing] + 1
-        if limit is not None:
-            truncated = truncated | (~terminated & (length >= limit))
-        propensity = None if acted.propensity is None else acted.propensity[playing]
-        actions, behaviour = acted.actions[playing], acted.behaviour[playing]
-        record.add(playing, frames, actions, rewards, terminated, truncated, behaviour, propensity)
-        record.note_legal(playing, legal_actions(slots))
-        ended = playing[terminated | truncated]
+        playing = None if tick >= last else opened <= tick  # None: all of them
+        acted = actor.act(record.current, fresh, streams.at(tick), _legal(slots, playing))
+        now = every if playing is None else every[playing]
+        frames, rewards, terminated, truncated, _ = slots.step(now, _part(acted.actions, playing))
+        if limit is not None and tick + 1 - record.oldest >= limit:
+            truncated = truncated | (~terminated & (tick + 1 - _part(opened, playing) >= limit))
+        record.add(playing, opened, acted, frames, rewards, terminated, truncated, legal_actions(slots))
+        ended = now[terminated | truncated]
         tick += 1
         if len(ended):
             yield record.block(ended, seeds[ended], opened[ended])
             opened[ended] = tick
 
 
-def _legal(slots: Slots, playing: Array) -> Array | None:
+def _part(array: Array, playing: Array | None) -> Array:
+    """What concerns the slots that play, of one row for each slot."""
+    return array if playing is None else array[playing]
+
+
+def _legal(slots: Slots, playing: Array | None) -> Array | None:
     """[V, A] what may be played; where nothing is played, anything."""
     legal = legal_actions(slots)
-    return None if legal is None else legal | ~playing[:, None]
+    return legal if legal is None or playing is None else legal | ~playing[:, None]
 
 
 class Streams:
@@ -101,91 +102,116 @@ class Streams:
 
 
 class _Record:
-    """The open episode of every slot, in columns [V, capacity, ...] that grow as needed."""
+    """What every slot did in the last ticks, back to when the longest open episode began: columns [T, V, ...] in which
+    tick t has row t modulo T. They grow as needed.
 
-    def __init__(self, slots: Slots) -> None:
-        self.length = np.zeros(slots.count, np.int64)  # [V] steps so far
-        self.capacity = 64
+    A tick is written by a slice a column, and an episode is cut out when it ends. The frames of the next tick are
+    written with a tick, so that those of a slot that is reset then take the place of its last ones.
+    """
+
+    def __init__(self, count: int, tick: int) -> None:
+        self.count, self.tick, self.held = count, tick, 64  # V, t, T
+        self.oldest = tick  # no open episode began before this tick
         self.columns: dict[str, Array] = {}
         self.current: Nest = np.zeros(0)  # [V, ...] the frame in which each slot acts next
 
     def begin(self, slots: Array, frames: Nest, legal: Array | None) -> None:
-        if not self.columns:
-            self._allocate("frame/", leaves(frames), extra=1)
-            if legal is not None:
-                self._allocate("", {"action_mask": legal}, extra=1)
-            self.current = unflatten({p: np.repeat(a[:1], len(self.length), 0) for p, a in leaves(frames).items()})
-        self.length[slots] = 0
-        for path, array in leaves(frames).items():
-            self.columns["frame/" + path][slots, 0] = array
-            leaves(self.current)[path][slots] = array
-        self.note_legal(slots, legal)
-
-    def note_legal(self, slots: Array, legal: Array | None) -> None:
-        """What is legal in the frames that these slots have come to."""
+        """These slots were reset."""
+        found, here = leaves(frames), self.tick % self.held
+        if not self.columns:  # those that wait for their turn stand in any frame that is one
+            self._allocate({"frame/" + path: np.repeat(array[:1], self.count, 0) for path, array in found.items()})
+            self._allocate({} if legal is None else {"action_mask": legal})
+        for path, array in found.items():
+            self.columns["frame/" + path][here, slots] = array
         if legal is not None:
-            self.columns["action_mask"][slots, self.length[slots]] = legal[slots]
+            self.columns["action_mask"][here, slots] = legal[slots]
+        self._show()
 
     def add(
-        self, slots: Array, frames: Nest, actions: Array, rewards: Array, terminated: Array, truncated: Array,
-        behaviour: Array, propensity: Array | None,
+        self, playing: Array | None, opened: Array, acted: Acted, frames: Nest, rewards: Array, terminated: Array,
+        truncated: Array, legal: Array | None,
     ) -> None:  # fmt: skip
-        new = {"actions": actions, "rewards": rewards, "terminations": terminated, "truncations": truncated}
-        new |= {"behaviour": behaviour} | ({} if propensity is None else {"propensity": propensity})
+        """What the slots that play did in this tick, and what they came to; None: all slots play."""
+        new = {"actions": acted.actions, "behaviour": acted.behaviour}
+        new |= {} if acted.propensity is None else {"propensity": acted.propensity}
+        own = {"rewards": rewards, "terminations": terminated, "truncations": truncated}  # of those that play
         if "actions" not in self.columns:
-            self._allocate("", new, extra=0)
-        at = self.length[slots]
-        if at.max(initial=0) >= self.capacity:
-            self._grow()
+            self._allocate({name: np.zeros_like(array) for name, array in new.items()})
+            self._allocate({name: np.zeros((self.count, *a.shape[1:]), a.dtype) for name, a in own.items()})
+        if self.tick + 1 - self.oldest >= self.held:
+            self._make_room(opened)
+        here, there = self.tick % self.held, (self.tick + 1) % self.held
         for name, array in new.items():
-            self.columns[name][slots, at] = array
+            self.columns[name][here] = array
+        for name, array in own.items():
+            if playing is None:
+                self.columns[name][here] = array
+            else:
+                self.columns[name][here, playing] = array
         for path, array in leaves(frames).items():
-            self.columns["frame/" + path][slots, at + 1] = array
-            leaves(self.current)[path][slots] = array
-        self.length[slots] += 1
+            column = self.columns["frame/" + path]
+            if playing is None:
+                column[there] = array
+            else:
+                column[there] = column[here]
+                column[there, playing] = array
+        if legal is not None:
+            self.columns["action_mask"][there] = legal
+        self.tick += 1
+        self._show()
 
     def block(self, slots: Array, seeds: Array, ticks: Array) -> Block:
-        """The episodes of these slots, copied out."""
-        lengths = self.length[slots]
+        """The episodes of these slots, which began at these ticks and have just ended, copied out."""
+        lengths = self.tick - ticks
+        last = np.cumsum(lengths + 1) - 1  # where each episode's last frame will lie
+        which = np.repeat(np.arange(len(slots)), lengths + 1)
+        when = np.arange(last[-1] + 1) + (self.tick - last)[which]
+        frames = when % self.held * self.count + slots[which]  # where the episodes' frames lie
+        stepped = np.ones(len(frames), np.bool_)
+        stepped[last] = False
+        steps = frames[stepped]
 
-        places = [_places(slots, lengths + extra) for extra in (0, 1)]  # one gather a column, however many episodes end
+        def gather(name: str, places: Array = steps) -> Array:
+            column = self.columns[name]
+            return column.reshape(self.held * self.count, *column.shape[2:]).take(places, 0)
 
-        def gather(name: str, extra: int = 0) -> Array:
-            return np.asarray(self.columns[name][places[extra]])
-
-        frames = {name.removeprefix("frame/"): gather(name, 1) for name in self.columns if name.startswith("frame/")}
+        seen = {n.removeprefix("frame/"): gather(n, frames) for n in self.columns if n.startswith("frame/")}
         return Block(
             lengths=lengths,
             seeds=seeds,
             slots=slots.astype(np.int64),
             ticks=ticks,
-            observations=unflatten(frames),
+            observations=unflatten(seen),
             actions=gather("actions"),
             rewards=gather("rewards"),
             terminations=gather("terminations"),
             truncations=gather("truncations"),
             behaviour=gather("behaviour"),
             propensity=gather("propensity") if "propensity" in self.columns else None,
-            action_mask=gather("action_mask", 1) if "action_mask" in self.columns else None,
+            action_mask=gather("action_mask", frames) if "action_mask" in self.columns else None,
         )
 
-    def _allocate(self, prefix: str, arrays: dict[str, Array], extra: int) -> None:
+    def _show(self) -> None:
+        here = self.tick % self.held
+        frames = {n.removeprefix("frame/"): c[here] for n, c in self.columns.items() if n.startswith("frame/")}
+        self.current = unflatten(frames)
+
+    def _allocate(self, arrays: dict[str, Array]) -> None:
+        """Columns for arrays of one row for each slot, with these in the present tick."""
         for name, array in arrays.items():
-            shape = (len(self.length), self.capacity + extra, *array.shape[1:])
-            self.columns[prefix + name] = np.empty(shape, array.dtype)
+            self.columns[name] = np.empty((self.held, *array.shape), array.dtype)
+            self.columns[name][self.tick % self.held] = array
 
-    def _grow(self) -> None:
+    def _make_room(self, opened: Array) -> None:
+        """Forget what ended; where an open episode began too long ago for what is held, hold twice as much."""
+        self.oldest = min(int(opened.min()), self.tick)
+        if self.tick + 1 - self.oldest < self.held:
+            return
+        kept = np.arange(self.oldest, self.tick + 1)
         for name, column in self.columns.items():
-            wider = np.empty((len(column), column.shape[1] + self.capacity, *column.shape[2:]), column.dtype)
-            wider[:, : column.shape[1]] = column
-            self.columns[name] = wider
-        self.capacity *= 2
-
-
-def _places(slots: Array, lengths: Array) -> tuple[Array, Array]:
-    """Where the first so many entries of these slots lie, slot after slot."""
-    ends = np.cumsum(lengths)
-    return np.repeat(slots, lengths), np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+            self.columns[name] = np.empty((2 * self.held, *column.shape[1:]), column.dtype)
+            self.columns[name][kept % (2 * self.held)] = column[kept % self.held]
+        self.held *= 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,19 +7,22 @@ for arrays of seeds: M. E. O'Neill's seed sequence and her PCG XSL RR 128/64.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from fqi.nest import Array
 
-_FEW = 20  # below this many seeds NumPy's own generators are faster
+_FEW = 12  # below this many seeds NumPy's own generators are faster
 _POOL = 4
 _M32 = 0xFFFFFFFF
 _XSHIFT = np.uint32(16)
 _U32 = np.uint64(32)
 _LOW = np.uint64(_M32)
-_MULTIPLIER = (np.uint64(2549297995355413924), np.uint64(4865540595714422341))  # PCG64's, high and low half
+_M64, _M128 = 2**64 - 1, 2**128 - 1
+_MULTIPLIER = 2549297995355413924 << 64 | 4865540595714422341  # PCG64's
 
-Wide = tuple[Array, Array]  # high and low halves [B] uint64 of 128-bit numbers
+Wide = tuple[Array, Array]  # high and low halves, uint64, of 128-bit numbers
 
 
 def uniforms(seeds: Array, count: int) -> Array:
@@ -28,25 +31,29 @@ def uniforms(seeds: Array, count: int) -> Array:
         drawn = [np.random.Generator(np.random.PCG64(seed)).random(count) for seed in seeds.tolist()]
         return np.array(drawn).reshape(-1, count)
     with np.errstate(over="ignore"):
-        state, increment = _seeded(_seed_words(seeds.astype(np.uint64)))
-        columns = []
-        for _ in range(count):
-            state = _advanced(state, increment)
-            columns.append(np.right_shift(_output(state), np.uint64(11)) * 2.0**-53)
-    return np.stack(columns, axis=1)
+        drawn_bits = _outputs(_seed_words(seeds.astype(np.uint64)), count)  # [count, B]
+        return np.ascontiguousarray((np.right_shift(drawn_bits, np.uint64(11)) * 2.0**-53).T)
 
 
-class _Hash:
-    """The seed sequence's running hash constant."""
+def _running(constant: int, multiplier: int, count: int) -> tuple[Array, Array]:
+    """The seed sequence's running hash constants [count, 1]: what words are xored with, and then multiplied by."""
+    constants = [constant]
+    for _ in range(count):
+        constants.append(constants[-1] * multiplier & _M32)
+    column = np.array(constants, np.uint32)[:, None]
+    return column[:-1], column[1:]
 
-    def __init__(self, constant: int, multiplier: int) -> None:
-        self.constant, self.multiplier = constant, multiplier
 
-    def __call__(self, words: Array) -> Array:
-        words = words ^ np.uint32(self.constant)
-        self.constant = self.constant * self.multiplier & _M32
-        words = words * np.uint32(self.constant)
-        return np.asarray(words ^ (words >> _XSHIFT))
+_IN = _running(0x43B0D7E5, 0x931E8875, _POOL * _POOL)
+_OUT = _running(0x8B51F9DD, 0x58F38DED, 2 * _POOL)
+_OTHERS = [[target for target in range(_POOL) if target != source] for source in range(_POOL)]
+
+
+def _hashed(words: Array, constants: tuple[Array, Array], part: slice = slice(None)) -> Array:
+    """[n, B] each row of words hashed by its constants."""
+    xors, factors = constants
+    words = (words ^ xors[part]) * factors[part]
+    return np.asarray(words ^ (words >> _XSHIFT))
 
 
 def _mixed(x: Array, y: Array) -> Array:
@@ -56,29 +63,43 @@ def _mixed(x: Array, y: Array) -> Array:
 
 def _seed_words(seeds: Array) -> list[Array]:
     """Four words [B] uint64 for each seed: `SeedSequence(seed).generate_state(4, uint64)`."""
-    low, high = (seeds & _LOW).astype(np.uint32), (seeds >> _U32).astype(np.uint32)
-    hashed = _Hash(0x43B0D7E5, 0x931E8875)
+    words = np.zeros((_POOL, len(seeds)), np.uint32)
+    words[0], words[1] = seeds & _LOW, seeds >> _U32
     # A seed below 2^32 is one word and the pool is filled with zeros: the same as a high word of 0.
-    pool = [hashed(word) for word in (low, high, np.zeros_like(low), np.zeros_like(low))]
-    for source in range(_POOL):
-        for target in range(_POOL):
-            if source != target:
-                pool[target] = _mixed(pool[target], hashed(pool[source]))
-    hashed = _Hash(0x8B51F9DD, 0x58F38DED)
-    halves = [hashed(pool[i % _POOL]).astype(np.uint64) for i in range(8)]
+    pool = _hashed(words, _IN, slice(_POOL))
+    for source, others in enumerate(_OTHERS):
+        first = _POOL + len(others) * source
+        pool[others] = _mixed(pool[others], _hashed(pool[source], _IN, slice(first, first + len(others))))
+    halves = _hashed(np.concatenate([pool, pool]), _OUT).astype(np.uint64)
     return [halves[2 * i] | (halves[2 * i + 1] << _U32) for i in range(4)]
 
 
-def _seeded(words: list[Array]) -> tuple[Wide, Wide]:
-    """PCG64's state and increment from four words."""
+def _outputs(words: list[Array], count: int) -> Array:
+    """[count, B] the first outputs of PCG64 seeded by four words: all its states at once, for the state after k steps
+    is multiplier^k * first + (1 + multiplier + … + multiplier^(k-1)) * increment."""
     high, low = words[2], words[3]
     increment = ((high << np.uint64(1)) | (low >> np.uint64(63)), (low << np.uint64(1)) | np.uint64(1))
-    state = _sum(increment, (words[0], words[1]))  # one step from 0 is the increment
-    return _advanced(state, increment), increment
+    first = _sum(increment, (words[0], words[1]))  # one step from 0 is the increment
+    powers, totals = _jumps(count)
+    return _output(_sum(_product(first, powers), _product(increment, totals)))
 
 
-def _advanced(state: Wide, increment: Wide) -> Wide:
-    return _sum(_product(state), increment)
+@cache
+def _jumps(count: int) -> tuple[Wide, Wide]:
+    """What the first state and the increment are multiplied by for each of the first states that are looked at."""
+    power, total, powers, totals = 1, 0, [], []
+    for k in range(count + 2):
+        if k > 1:  # seeding makes a step, and so does each draw before it looks
+            powers.append(power)
+            totals.append(total)
+        power, total = power * _MULTIPLIER & _M128, (total + power) & _M128
+    return _halves(powers), _halves(totals)
+
+
+def _halves(numbers: list[int]) -> Wide:
+    """[n, 1] 128-bit numbers as high and low halves."""
+    high, low = ([part(n) for n in numbers] for part in (lambda n: n >> 64, lambda n: n & _M64))
+    return np.array(high, np.uint64)[:, None], np.array(low, np.uint64)[:, None]
 
 
 def _sum(x: Wide, y: Wide) -> Wide:
@@ -86,10 +107,10 @@ def _sum(x: Wide, y: Wide) -> Wide:
     return x[0] + y[0] + (low < x[1]), low
 
 
-def _product(state: Wide) -> Wide:
-    """state * multiplier modulo 2^128, from products of 32-bit halves."""
+def _product(state: Wide, times: Wide) -> Wide:
+    """Products modulo 2^128, from products of 32-bit halves."""
     high, low = state
-    times_high, times_low = _MULTIPLIER
+    times_high, times_low = times
     a, b = low & _LOW, low >> _U32
     c, d = times_low & _LOW, times_low >> _U32
     ac, ad, bc = a * c, a * d, b * c

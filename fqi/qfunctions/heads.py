@@ -108,6 +108,7 @@ class Heads:
     def __init__(self, settings: Regression | Sequence[Regression], architecture: Architecture, state: State) -> None:
         self.each = [settings] * len(state.flat) if isinstance(settings, Regression) else list(settings)  # [P]
         self.settings, self.architecture, self.state = self.each[0], architecture, state
+        self.mean, self.scale = state.mean[:, None, None], state.scale[:, None, None]  # [P, 1, 1], the same memory
         self.device, self.samples = state.flat.device, self.settings.samples
         flat, first, second = (t[:, : architecture.parameters] for t in (state.flat, state.first, state.second))
         self.network = architecture.over(flat)
@@ -162,7 +163,8 @@ class Heads:
 
     def values(self, inputs: torch.Tensor, piece: int) -> torch.Tensor:
         """[P, B, A] values of inputs [B, D], on a CPU so many rows at once."""
-        return self._values(torch.split(inputs, piece) if self.device.type == "cpu" else (inputs,))
+        together = self.device.type != "cpu" or len(inputs) <= piece
+        return self._values((inputs,) if together else torch.split(inputs, piece))
 
     def values_at(self, inputs: Inputs, frames: torch.Tensor) -> torch.Tensor:
         """[P, n, A] values of these frames [n]."""
@@ -171,7 +173,8 @@ class Heads:
 
     def _values(self, pieces: Iterable[torch.Tensor]) -> torch.Tensor:
         outputs = [self._means(self._outputs(piece)) for piece in pieces]
-        return torch.cat(outputs, 1) * self.state.scale[:, None, None] + self.state.mean[:, None, None]
+        raw = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
+        return (raw * self.scale).add_(self.mean)
 
     def _outputs(self, inputs: torch.Tensor) -> torch.Tensor:
         """[P, B, O] what the networks say of inputs [B, D]."""

@@ -139,4 +139,4 @@ class NetworkQ(Networks, QFunction):
             asked = slice(max(first, run.start) - run.start, min(last, run.stop) - run.start)
             if asked.start < asked.stop:
                 found.append(own.part(asked).values(inputs, self.encoder.piece))
-        return torch.cat(found)
+        return found[0] if len(found) == 1 else torch.cat(found)
