@@ -77,7 +77,7 @@ class Mixture:
             self.chosen, self.belief = np.zeros(count, np.int32), np.tile(self.weights, (count, 1))
             fresh = np.ones(count, np.bool_)
         if len(self.components) == 1 and isinstance(self.action_space, gym.spaces.Discrete):
-            return self._alone(frames, fresh, draws, legal)
+            return self._alone(frames, fresh, draws, int(self.action_space.start), legal)
         drawn = np.searchsorted(np.cumsum(self.weights), draws.random(count), "right")
         which = np.minimum(drawn, len(self.weights) - 1)
         again = np.ones(count, np.bool_) if self.per_step else fresh
@@ -88,12 +88,11 @@ class Mixture:
             return Acted(self._continuous(frames, draws), self.chosen, None)
         return self._discrete(frames, draws, int(self.action_space.start), legal)
 
-    def _alone(self, frames: Nest, fresh: Array, draws: np.random.Generator, legal: Array | None) -> Acted:
+    def _alone(self, frames: Nest, fresh: Array, draws: np.random.Generator, first: int, legal: Array | None) -> Acted:
         """As below where there is but one component: it is the one that acts, and draws what it would draw there."""
         (component,), count = self.components, len(self.chosen)
         self.recent.see(frames, fresh)
         draws.random(count)  # of which component acts
-        first = int(self.action_space.start)
         sure = component.policy.certain(self._shown(component, frames), legal) if component.epsilon == 0 else None
         if sure is not None:
             draws.random(count)  # of which action is taken

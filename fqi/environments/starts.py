@@ -98,7 +98,7 @@ def _jumps(count: int) -> tuple[Wide, Wide]:
 
 def _halves(numbers: list[int]) -> Wide:
     """[n, 1] 128-bit numbers as high and low halves."""
-    high, low = ([part(n) for n in numbers] for part in (lambda n: n >> 64, lambda n: n & _M64))
+    high, low = [n >> 64 for n in numbers], [n & _M64 for n in numbers]
     return np.array(high, np.uint64)[:, None], np.array(low, np.uint64)[:, None]
 
 

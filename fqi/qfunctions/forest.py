@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import torch
 from sklearn.tree._tree import NODE_DTYPE, Tree
 
 from fqi.nest import Array
 
-SHARE = 4096  # rows below which another thread is not worth starting
+SHARE = 1024  # rows below which another thread is not worth starting
 LEAF = -1
 
 
@@ -66,8 +67,9 @@ class Forest:
         total = np.zeros(leaves.shape[1])
 
         def ask(rows: slice) -> None:
-            for values, leaf in zip(self.values, leaves, strict=True):
-                total[rows] += values.take(leaf[rows])
+            own, told = torch.from_numpy(total[rows]), torch.empty(rows.stop - rows.start, dtype=torch.float64)
+            for values, leaf in zip(self.values, leaves, strict=True):  # torch takes 32-bit numbers as they are
+                own += torch.index_select(torch.from_numpy(values), 0, torch.from_numpy(leaf[rows]), out=told)
 
         _shared(ask, len(total), jobs)
         return total / len(self.trees)

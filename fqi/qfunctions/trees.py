@@ -14,6 +14,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from sklearn.ensemble import ExtraTreesRegressor
 
 from fqi.encoding import encode, scaled_columns, width
@@ -262,26 +263,30 @@ class TreesQ(QFunction):
 
 @dataclass(frozen=True)
 class _Membership:
-    """Which leaf of each tree every input of the log falls into, and how many training rows are in it."""
+    """Which leaf of each tree every input of the log falls into, and which training rows are in each leaf."""
 
     leaves: Array  # [T, F] int32, or [T, F·A] on pairs
-    place: Array  # [b] the input of each training row
-    counts: list[Array]  # [T][nodes] float64
+    held: list[Array]  # [T][L] the leaves that hold training rows
+    sums: list[Any]  # [T] sparse [L, b]: sums over the rows of each such leaf
+    counts: list[Array]  # [T][L] float64
 
     @classmethod
     def of(cls, forest: Forest, x: Array, place: Array, jobs: int) -> _Membership:
-        leaves = forest.leaves(x, jobs)
-        counts = [
-            np.bincount(leaf[place], minlength=tree.node_count).astype(np.float64)
-            for leaf, tree in zip(leaves, forest.trees, strict=True)
-        ]
-        return cls(leaves, place, counts)
+        leaves, ones = forest.leaves(x, jobs), np.ones(len(place))
+        held, sums, every = [], [], []
+        for leaf in leaves:
+            own = leaf.take(place)
+            counts = np.bincount(own)
+            held.append(np.flatnonzero(counts))
+            every.append(counts[held[-1]].astype(np.float64))
+            order = np.argsort(own, kind="stable").astype(np.int32)
+            edges = np.concatenate([[0], np.cumsum(every[-1])]).astype(np.int32)
+            sums.append(csr_array((ones, order, edges), (len(held[-1]), len(place))))  # the ones are kept once
+        return cls(leaves, held, sums, every)
 
     def refit(self, forest: Forest, targets: Array, shares: Array | None = None) -> None:
         """Every leaf becomes the mean of the targets [b] of its rows, by their shares [b] where they have any."""
         wanted = targets if shares is None else targets * shares
-        for values, leaf, counts in zip(forest.values, self.leaves, self.counts, strict=True):
-            place = leaf.take(self.place)
-            sums = np.bincount(place, weights=wanted, minlength=len(counts))
-            total = counts if shares is None else np.bincount(place, weights=shares, minlength=len(counts))
-            np.divide(sums, total, out=values, where=counts > 0)
+        for values, held, sums, counts in zip(forest.values, self.held, self.sums, self.counts, strict=True):
+            total = counts if shares is None else sums @ shares
+            values[held] = sums @ wanted / total
