@@ -122,6 +122,9 @@ class Scanner:
     ) -> None:
         self.table, self.q, self.value, self.bound = table, q, value, bound
         self.asks_greedy, self.asks_chance = asks_greedy, asks_chance
+        self.parts = list(slices(table.frames, q.actions))
+        ends = torch.tensor([0, *(stop for _, stop in self.parts)], device=table.frame.device)
+        self.edges = torch.searchsorted(table.frame, ends).tolist()  # once, so that no round waits for the device
         self.past = deque(
             past[: value.rounds - 1], maxlen=value.rounds - 1
         )  # [P, F, A] of earlier rounds, the newest first
@@ -137,11 +140,10 @@ class Scanner:
         greedy = torch.empty_like(logged) if self.asks_greedy else None
         chosen = torch.zeros(self.value.members, q.actions, dtype=torch.int64, device=like.device)
         chance = torch.empty_like(logged[0]) if self.asks_chance else None
-        for start, stop in slices(table.frames, q.actions):
+        for (start, stop), lo, hi in zip(self.parts, self.edges, self.edges[1:], strict=False):
             part = q.log_values(start, stop)  # [P, b, A]
             if whole is not None:
                 whole[:, start:stop] = part
-            lo, hi = (int(i) for i in torch.searchsorted(table.frame, torch.tensor([start, stop], device=like.device)))
             logged[:, lo:hi] = part[:, table.frame[lo:hi] - start, table.action[lo:hi]]  # [P, hi - lo]
             allowed = both(q.log_support(start, stop), None if table.mask is None else table.mask[start:stop])
             recent = [part, *(earlier[:, start:stop] for earlier in self.past)]

@@ -453,6 +453,26 @@ def _check_search(train: TrainSettings, kind: Regressor, where: str) -> None:
 _PLAIN = ("outputs", "", False, 0)  # the ways of standing for actions that continuous ones do not ask about
 
 
+def _check_precision(train: TrainSettings, settings: Any, where: str) -> None:
+    precision = getattr(settings, "precision", "float32")
+    if precision == "float32":
+        return
+    if train.maximise == "cem":
+        raise UserError(
+            f"{where}: precision {precision} is for Discrete actions: a search for the best of continuous ones "
+            "computes in float32"
+        )
+    if precision == "tf32" and train.device == "cpu":
+        raise UserError(
+            f"{where}: precision tf32 is arithmetic of NVIDIA's GPUs, and not of a CPU; give float32 or bf16"
+        )
+    if precision == "bf16" and getattr(settings, "depth", 2) == 1 and train.regressor == "mlp":
+        raise UserError(
+            f"{where}: precision bf16 is for products between hidden layers, and there is one such layer; give depth "
+            "2 or more"
+        )
+
+
 def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, where: str) -> None:
     from fqi.values import named_rule
     from fqi.weights import parsed
@@ -480,6 +500,7 @@ def _check_combination(train: TrainSettings, kind: Regressor, settings: Any, whe
             f"{where}: the {train.regressor} regressor is exact, so that several seeds or heads would all be the same; "
             "give seeds 1 and ensemble 1"
         )
+    _check_precision(train, settings, where)
     if train.maximise == "cem":
         _check_search(train, kind, where)
         ways = [n for n in ("encoding", "dueling", "layer_norm", "embedding") if getattr(settings, n, "") not in _PLAIN]

@@ -329,7 +329,11 @@ def _device(config: Config) -> str:
             "--device cuda: torch sees no CUDA device here; give --device cpu, or install a CUDA build of torch"
         )
     if wanted == "auto":
-        return "cuda" if available and config.kind.workers else "cpu"
+        wanted = "cuda" if available and config.kind.workers else "cpu"
+    if wanted == "cpu" and getattr(config.regressor, "precision", "") == "tf32":
+        raise UserError(
+            "--precision tf32 is arithmetic of NVIDIA's GPUs, and this run would train on the CPU; give float32 or bf16"
+        )
     return wanted
 
 

@@ -127,6 +127,7 @@ class Convolutional:
     stack: Stack
     sizes: tuple[int, ...]  # input columns, dense layers, outputs
     shift: int = 0  # pixels by which images are moved at random while they are regressed on
+    halves: bool = False  # convolutions, and products between hidden layers, in bfloat16
     stackable = False  # each network's convolutions are calls of their own
 
     @property
@@ -138,7 +139,7 @@ class Convolutional:
         return self.sizes[-1]
 
     def over(self, flat: torch.Tensor) -> Convolutions:
-        return Convolutions(self.stack, self.sizes, flat)
+        return Convolutions(self.stack, self.sizes, flat, self.halves)
 
     @property
     def varies(self) -> bool:
@@ -156,11 +157,12 @@ class Convolutions:
     """Networks whose parameters are the rows of `flat` [P, n]; `sizes` are the input columns, the dense layers behind
     the convolutions, and the outputs. Hidden layers are rectified."""
 
-    def __init__(self, stack: Stack, sizes: Sequence[int], flat: torch.Tensor) -> None:
+    def __init__(self, stack: Stack, sizes: Sequence[int], flat: torch.Tensor, halves: bool = False) -> None:
         self.stack, self.sizes, self.flat = stack, tuple(sizes), flat
         self.gradient = torch.zeros_like(flat)  # [P, n] what `backward` leaves
         dense = (slice(None), slice(_convolution_parameters(stack), None))
-        self._dense = Perceptrons((stack.features, *sizes[1:]), flat[dense], self.gradient[dense])
+        self._dense = Perceptrons((stack.features, *sizes[1:]), flat[dense], self.gradient[dense], halves=halves)
+        self._dtype = torch.bfloat16 if halves else flat.dtype  # of the convolutions
         self._kernels, self._kernel_gradients = self._views(flat), self._views(self.gradient)
         self.layers = [*self._kernels, *self._dense.layers]
 
@@ -189,10 +191,10 @@ class Convolutions:
     def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         """Inputs [P, B, D], the activations of each hidden layer, and the outputs [P, B, O]; bytes are scaled."""
         if inputs.dtype == torch.uint8:
-            inputs = inputs.to(self.flat.dtype).div_(BRIGHTEST)
+            inputs = inputs.to(self._dtype).div_(BRIGHTEST)
         maps = [self.stack.images(inputs)]  # [P, B, channels, height, width] each
         for (weight, bias), (_, _, stride) in zip(self._kernels, self.stack.layers, strict=True):
-            heads = zip(maps[-1], weight, bias, strict=True)
+            heads = zip(maps[-1], weight.to(self._dtype), bias.to(self._dtype), strict=True)
             maps.append(torch.stack([torch.conv2d(x, w, b, stride) for x, w, b in heads]).relu_())
         return [inputs, *maps[1:], *self._dense.forward(maps[-1].flatten(2))[1:]]
 
@@ -204,7 +206,8 @@ class Convolutions:
         """The gradient of a loss whose slope with regard to the outputs is [P, B, O]; replaces what was there."""
         maps = [self.stack.images(activations[0]), *activations[1 : len(self._kernels) + 1]]
         dense = [maps[-1].flatten(2), *activations[len(maps) :]]
-        slope = torch.bmm(self._dense.backward(dense, slope), self._dense.layers[0][0])
+        first = self._dense.layers[0][0]
+        slope = torch.bmm(self._dense.backward(dense, slope), first.to(self._dtype))
         slope = slope.view_as(maps[-1])
         for layer in range(len(self._kernels) - 1, -1, -1):
             slope = torch.ops.aten.threshold_backward(slope, maps[layer + 1], 0)
@@ -220,8 +223,8 @@ class Convolutions:
         stride = self.stack.layers[layer][2]
         further: torch.Tensor
         further, by_weight, by_bias = torch.ops.aten.convolution_backward(
-            slope, inputs, weight[head], [len(bias[head])], [stride, stride], [0, 0], [1, 1], False, [0, 0], 1,
-            [layer > 0, True, True],
+            slope, inputs, weight[head].to(self._dtype), [len(bias[head])], [stride, stride], [0, 0], [1, 1], False,
+            [0, 0], 1, [layer > 0, True, True],
         )  # fmt: skip
         weight_gradient[head].copy_(by_weight)
         bias_gradient[head].copy_(by_bias)

@@ -17,7 +17,11 @@ class PerAction:
 
     one: Dense  # with one output
     outputs: int  # A
-    stackable, varies, recordable = True, False, True
+    varies, recordable = False, True
+
+    @property
+    def stackable(self) -> bool:
+        return self.one.stackable
 
     @property
     def parameters(self) -> int:
@@ -48,13 +52,19 @@ class EachItsOwn:
 
     def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         """Inputs [P, B, D], the activations [P A, B, ·] of every network, and the outputs [P, B, A]."""
-        P, B, D = inputs.shape
-        activations = self.each.forward(inputs[:, None].expand(P, self.actions, B, D).reshape(P * self.actions, B, D))
-        return [*activations, activations[-1].view(P, self.actions, B).transpose(1, 2)]
+        activations = self.each.forward(self._asked(inputs))
+        return [*activations, self._told(activations[-1], inputs)]
 
     def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
-        """[P, B, A] as `forward`."""
-        return self.forward(inputs)[-1]
+        """[P, B, A] as `forward`, without what `backward` would need."""
+        return self._told(self.each.outputs(self._asked(inputs)), inputs)
+
+    def _asked(self, inputs: torch.Tensor) -> torch.Tensor:
+        P, B, D = inputs.shape
+        return inputs[:, None].expand(P, self.actions, B, D).reshape(P * self.actions, B, D)
+
+    def _told(self, found: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        return found.view(len(inputs), self.actions, inputs.shape[1]).transpose(1, 2)
 
     def backward(self, activations: list[torch.Tensor], slope: torch.Tensor) -> None:
         """The gradient of a loss whose slope with regard to the outputs is [P, B, A]; replaces what was there."""
@@ -68,7 +78,11 @@ class Pairs:
 
     one: Dense  # D + A inputs, one output
     outputs: int  # A
-    stackable, varies, recordable = True, False, True
+    varies, recordable = False, True
+
+    @property
+    def stackable(self) -> bool:
+        return self.one.stackable
 
     @property
     def parameters(self) -> int:
@@ -100,15 +114,19 @@ class OnPairs:
 
     def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         """The activations [P, B A, ·] for every action of the inputs [P, B, D], and the outputs [P, B, A]."""
+        activations = self.pair.forward(self._asked(inputs))
+        return [*activations, activations[-1].view(*inputs.shape[:2], self.actions)]
+
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[P, B, A] as `forward`, without what `backward` would need."""
+        return self.pair.outputs(self._asked(inputs)).view(*inputs.shape[:2], self.actions)
+
+    def _asked(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[P, B A, D + A] every action of every row."""
         P, B, D = inputs.shape
         state = inputs[:, :, None].expand(P, B, self.actions, D)
         action = self.action.expand(P, B, self.actions, self.actions)
-        activations = self.pair.forward(torch.cat([state, action], 3).view(P, B * self.actions, D + self.actions))
-        return [*activations, activations[-1].view(P, B, self.actions)]
-
-    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
-        """[P, B, A] as `forward`."""
-        return self.forward(inputs)[-1]
+        return torch.cat([state, action], 3).view(P, B * self.actions, D + self.actions)
 
     def backward(self, activations: list[torch.Tensor], slope: torch.Tensor) -> None:
         """The gradient of a loss whose slope with regard to the outputs is [P, B, A]; replaces what was there."""

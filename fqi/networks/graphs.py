@@ -53,6 +53,8 @@ class Replayed:
     def record(self, work: Callable[[], None], changes: Sequence[torch.Tensor]) -> None:
         kept = [tensor.clone() for tensor in changes]
         self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+        for _ in range(WARM):
+            work()
         with _Recorder(self.calls):
             work()
         for tensor, before in zip(changes, kept, strict=True):

@@ -28,6 +28,7 @@ class FromModule:
     outputs: int  # O
     name: str  # in what is said of it
     bytes: bool = False  # whether its inputs are bytes
+    halves: bool = False  # whether torch's autocast takes products and convolutions in bfloat16
     stackable, varies, recordable = False, False, False  # heads are called one by one
 
     def __post_init__(self) -> None:
@@ -149,8 +150,9 @@ class Modules:
         return torch.stack([self._called(row[: self.count], head, inputs[head]) for head, row in enumerate(self.flat)])
 
     def _called(self, row: torch.Tensor, head: int, inputs: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = torch.func.functional_call(self.module, self._named(row), (inputs,))
-        return found * self.gain[head]
+        with torch.autocast(self.flat.device.type, torch.bfloat16, enabled=self.architecture.halves):
+            found: torch.Tensor = torch.func.functional_call(self.module, self._named(row), (inputs,))
+        return found.to(row.dtype) * self.gain[head]
 
     def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         """Inputs [P, B, D], each network's parameters, its outputs with their graph, and the outputs [P, B, O]."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fqi.networks.graphs import Graph
+from fqi.networks.graphs import WARM, Graph
 
 if TYPE_CHECKING:
     from fqi.qfunctions.heads import Heads
@@ -24,8 +24,9 @@ class Captured:
         state, block = heads.state, heads.inputs.block(size)
         P, T = len(state.flat), len(heads.actions)
         self.heads, self.graph, self.size = heads, graph, size
-        self.order = torch.zeros(block, P, size, dtype=torch.int64, device=heads.device)
-        self.rates = torch.zeros(block, P, device=heads.device)
+        # The work runs a few times before it is recorded, each time on the rows of another step.
+        self.order = torch.zeros(max(block, WARM + 1), P, size, dtype=torch.int64, device=heads.device)
+        self.rates = torch.zeros(len(self.order), P, device=heads.device)
         self.step = torch.zeros(1, dtype=torch.int64, device=heads.device)
         self.targets = torch.zeros(P, T, heads.samples, device=heads.device)
         self.slope = torch.zeros(P, T, device=heads.device) if weighted else None

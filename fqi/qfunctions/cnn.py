@@ -44,7 +44,10 @@ class Cnn(NetworkQ):
         encoder = ImageEncoder(observation_space, device)
         dense = settings.dense or (LARGE if min(stack.height, stack.width) >= NATURE else SMALL)
         network: Architecture = Convolutional(
-            stack, (encoder.width, dense, self.actions + settings.dueling), settings.shift
+            stack,
+            (encoder.width, dense, self.actions + settings.dueling),
+            settings.shift,
+            settings.precision == "bf16",
         )
         network = Dueling(network) if settings.dueling else network
         self._build([Kind(network, own) for own in each or [settings] * len(seeds)], encoder, seeds, workers)

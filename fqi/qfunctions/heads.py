@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -172,7 +174,8 @@ class Heads:
         return self._values(inputs.at(piece) for piece in pieces)
 
     def _values(self, pieces: Iterable[torch.Tensor]) -> torch.Tensor:
-        outputs = [self._means(self._outputs(piece)) for piece in pieces]
+        with arithmetic(self.device, self.settings.precision):
+            outputs = [self._means(self._outputs(piece)) for piece in pieces]
         raw = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
         return (raw * self.scale).add_(self.mean)
 
@@ -199,6 +202,10 @@ class Heads:
 
     def fit(self, all_targets: torch.Tensor, weights: Weights | None = None) -> int:
         """One round's regression on targets [P, B]; returns the gradient steps made."""
+        with arithmetic(self.device, self.settings.precision):
+            return self._fit(all_targets, weights)
+
+    def _fit(self, all_targets: torch.Tensor, weights: Weights | None) -> int:
         settings, state = self.settings, self.state
         ahead = self.rows.ahead
         around = None if ahead is None or self.samples == 1 else self._around(ahead)
@@ -371,6 +378,23 @@ class Heads:
         values = self.values_at(rows.inputs, rows.frame[rows.held])  # [P, B - T, A]
         chosen = values[:, torch.arange(len(rows.held), device=self.device), rows.action[rows.held]]
         return (chosen - targets[:, rows.held]).square().mean(1)
+
+
+@contextmanager
+def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
+    """How a GPU multiplies float32 meanwhile: as tf32 where that is asked for, else exactly, convolutions too."""
+    if device.type != "cuda":
+        yield
+        return
+    parts: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+    before = [part.fp32_precision for part in parts]
+    try:
+        for part in parts:
+            part.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+        yield
+    finally:
+        for part, own in zip(parts, before, strict=True):
+            part.fp32_precision = own
 
 
 def norms(rows: torch.Tensor) -> torch.Tensor:

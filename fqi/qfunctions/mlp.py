@@ -48,17 +48,18 @@ class Mlp(NetworkQ):
 
 def _network(settings: MlpSettings, encoder: Encoder, actions: int) -> Architecture:
     """What stands for Q(frame, action) by these settings."""
+    halves = settings.precision == "bf16"
     hidden = [settings.width] * settings.depth
     outputs = actions * settings.samples + settings.dueling
     match settings.encoding:
         case "inputs":
-            return Pairs(Dense((encoder.width + actions, *hidden, 1)), actions)
+            return Pairs(Dense((encoder.width + actions, *hidden, 1), halves), actions)
         case "networks":
-            return PerAction(Dense((encoder.width, *hidden, 1)), actions)
-    network: Architecture = Dense((encoder.width, *hidden, outputs))
+            return PerAction(Dense((encoder.width, *hidden, 1), halves), actions)
+    network: Architecture = Dense((encoder.width, *hidden, outputs), halves)
     if isinstance(encoder, PartEncoder):
         module = partial(Fused, encoder.parts, hidden, outputs, settings.embedding, 0, settings.layer_norm)
-        network = FromModule(module, encoder.width, outputs, "mlp")
+        network = FromModule(module, encoder.width, outputs, "mlp", halves=halves)
     return Dueling(network) if settings.dueling else network
 
 

@@ -38,6 +38,6 @@ class Multimodal(NetworkQ):
         module = partial(
             Fused, encoder.parts, hidden, outputs, settings.embedding, settings.encoder, settings.layer_norm
         )
-        network = FromModule(module, encoder.width, outputs, "multimodal")
+        network = FromModule(module, encoder.width, outputs, "multimodal", halves=settings.precision == "bf16")
         kind = Kind(Dueling(network) if settings.dueling else network, settings)
         self._build([kind] * self.heads, encoder, seeds, workers)

@@ -43,7 +43,8 @@ class Own(NetworkQ):
         images = isinstance(observation_space, gym.spaces.Box) and observation_space.dtype == np.uint8
         encoder = ImageEncoder(observation_space, device) if images else ColumnEncoder(observation_space, device)
         made = Made(spec, observation_space, self.actions)
-        network = FromModule(made, encoder.width, self.actions, f"network {spec}", bytes=images)
+        halves = settings.precision == "bf16"
+        network = FromModule(made, encoder.width, self.actions, f"network {spec}", bytes=images, halves=halves)
         self._build([Kind(network, settings)] * self.heads, encoder, seeds, workers)
 
 

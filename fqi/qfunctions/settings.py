@@ -86,6 +86,12 @@ class Regression:
     start: str = option(
         "warm", "Begin each round at the last one's weights (warm) or at new ones (cold).", choices=("warm", "cold")
     )
+    precision: str = option(
+        "float32",
+        "Arithmetic of the large products: float32; tf32, on NVIDIA's GPUs; bf16, slow where a processor has no "
+        "units for it. Weights, targets and moments are float32.",
+        choices=("float32", "tf32", "bf16"),
+    )
     patience: int = option(
         0, "Stop a round after this many looks without a better held-out loss, and keep the best; 0: never.", low=0
     )

@@ -62,6 +62,7 @@ GIVEN = {
     "layer_norm": ([True], {}),
     "network": (["py:json:loads"], {}),
     "turn": ([0.5], {}),
+    "precision": (["bf16"], {"depth": 2}),  # tf32 is for GPUs
 }
 Flags = dict[str, Any]
 # Left out: they say where or how long to compute, which must not change a round; the rest choose the kind of run.
@@ -154,6 +155,9 @@ def options_of(kind: str, *settings: type[object]) -> list[Option]:
     for field in itertools.chain.from_iterable(dataclasses.fields(of) for of in settings):
         if field.name not in APART:
             values, needs = GIVEN.get(field.name) or (values_of(field), {})
+            needs = {
+                k: v for k, v in needs.items() if any(k in {f.name for f in dataclasses.fields(s)} for s in settings)
+            }
             found += [Option(field.name, {**needs, field.name: value}) for value in values]
     return [option for option in found if not by_default(kind, option)]
 

@@ -82,7 +82,8 @@ def test_what_was_trained_there_is_judged_here(tmp_path):
     assert q.values(LOG.observations[:5]).device.type == "cpu"
 
 
-@pytest.mark.parametrize("flags", [{"start": "cold"}, {"patience": 2}, {"loss": "squared", "depth": 3}, {"batch": 33}])
+@pytest.mark.parametrize("flags", [{"start": "cold"}, {"patience": 2}, {"loss": "squared", "depth": 3}, {"batch": 33},
+                                   {"precision": "tf32"}, {"precision": "bf16"}, {"encoding": "inputs"}])  # fmt: skip
 def test_other_settings_train_there_too(flags, tmp_path):
     run = train(LOG, config("cuda", iterations=2, **flags), tmp_path / "run")
     assert run.record["status"] == "finished"
@@ -99,7 +100,9 @@ def test_every_slot_computes_on_the_device_and_goes_on(flags, tmp_path):
     np.testing.assert_allclose(values(again), values(whole), atol=1e-3)
 
 
-@pytest.mark.parametrize("flags", [{}, {"loss": "huber", "clip": 0.5}, {"weights": "prioritised"}], ids=str)
+@pytest.mark.parametrize("flags", [
+    {}, {"loss": "huber", "clip": 0.5}, {"weights": "prioritised"}, {"precision": "bf16"}, {"encoding": "networks"},
+], ids=str)  # fmt: skip
 def test_the_recorded_step_ends_where_single_steps_do(flags, tmp_path):
     found = []
     for recorded in (False, True):
@@ -116,6 +119,7 @@ def test_the_recorded_step_ends_where_single_steps_do(flags, tmp_path):
         with torch.no_grad():
             for number in range(3):
                 q.fit(torch.linspace(-1, 1 + number, len(ROWS), device="cuda").repeat(2, 1), weights)
+                q.log_values(0, len(ROWS))  # as a scan does between rounds
         found.append(q.values(LOG.observations).cpu())
     torch.testing.assert_close(found[0], found[1], rtol=1e-2, atol=1e-2)
 

@@ -45,10 +45,11 @@ def fitted(graph, settings, each=None, weights=None, rounds=3):
     return q
 
 
-@pytest.mark.parametrize("case", ["plain", "huber", "sweep", "weighted", "cold", "conservative"])
+@pytest.mark.parametrize("case", ["plain", "huber", "sweep", "weighted", "cold", "conservative", "bf16"])
 def test_recorded_steps_are_the_steps(case):
     settings = {
         "huber": dataclasses.replace(SMALL, loss="huber", huber=0.5, clip=0.5),
+        "bf16": dataclasses.replace(SMALL, precision="bf16"),
         "cold": dataclasses.replace(SMALL, start="cold"),
         "conservative": dataclasses.replace(SMALL, conservative=0.3),
     }.get(case, SMALL)
@@ -59,9 +60,12 @@ def test_recorded_steps_are_the_steps(case):
         weights = Weights(draw, 1 / draw)
     Counted.counts.update(record=0, replay=0)
     plain, recorded = (fitted(graph, settings, each, weights) for graph in (None, Counted))
-    assert Counted.counts == {"record": 1, "replay": 3 * 70}  # once for all rounds, then a call a step
+    groups = 3 if case == "bf16" else 1  # heads with products in halves are not stacked on a CPU
+    assert Counted.counts == {"record": groups, "replay": groups * 3 * 70}  # once for all rounds, then a call a step
     for name, tensor in plain.checkpoint().items():
-        torch.testing.assert_close(recorded.checkpoint()[name], tensor, rtol=2e-3, atol=2e-4)
+        # A last bit that differs may round to the next of few halves.
+        off = {"rtol": 2e-2, "atol": 1e-2} if case == "bf16" else {"rtol": 2e-3, "atol": 2e-4}
+        torch.testing.assert_close(recorded.checkpoint()[name], tensor, **off)
     assert torch.equal(plain.state.draws, recorded.state.draws)
     assert torch.equal(plain.state.count, recorded.state.count)
     assert plain.state.flat.abs().max() > 0.1
@@ -78,3 +82,24 @@ def test_patience_looks_and_is_not_recorded():
     with torch.no_grad():
         q.fit(torch.linspace(-1, 1, len(ROWS))[None])
     assert Counted.counts == {"record": 0, "replay": 0}
+
+
+@pytest.mark.parametrize("encoding", ["outputs", "inputs", "networks"])
+def test_valuing_leaves_the_memory_alone_that_was_recorded(encoding):
+    """Memory that a recorded step writes to must stay that step's own: a graph knows addresses, not tensors."""
+    q = fitted(Replayed, dataclasses.replace(SMALL, encoding=encoding), rounds=1)
+    (_, heads), *_ = q.crew.here.groups
+    inner = {"outputs": heads.network, "inputs": "pair", "networks": "each"}[encoding]
+    memory = (getattr(heads.network, inner) if isinstance(inner, str) else inner)._memory
+    before = {key: kept.data_ptr() for key, kept in memory.items() if key[0] != "valued"}
+    q.log_values(0, len(ROWS))
+    q.values(LOG.observations[:7])
+    assert before
+    assert {key: memory[key].data_ptr() for key in before} == before
+
+
+def test_a_block_of_one_batch_is_recorded_too(monkeypatch):
+    """The work runs several times before it is recorded, and each run looks at the next batch of the block."""
+    monkeypatch.setattr("fqi.qfunctions.inputs.BLOCK", 1)
+    plain, recorded = fitted(None, SMALL), fitted(Replayed, SMALL)
+    torch.testing.assert_close(plain.state.flat, recorded.state.flat, rtol=1e-5, atol=1e-6)
