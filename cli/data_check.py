@@ -35,13 +35,15 @@ def check(
     """Every fault with its rows, why it matters and how to mend it; exit code 1 when something is wrong."""
     from fqi.datasets.check import examine
     from fqi.datasets.doctor.measures import Cells, measure
-    from fqi.datasets.load import load_log
+    from fqi.datasets.load import affordable, load_log, refuse_beyond
     from fqi.options import build
 
     name = str(newest(LOGS, "log", "fqi collect")) if log is None else log
     settings = build(MeasureSettings, given, "options")
     if page is not None and page.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--page {page}: expected a file that ends in .html")
+    for held in [name] if reference is None else [name, reference]:
+        refuse_beyond(held, affordable(), "the doctor")
     examined = examine(name)
     measures = None
     if examined.log is not None:
@@ -76,7 +78,7 @@ def repair(
     json: Json = False,
 ) -> None:
     """Mend what can be mended for certain, into a new file; the log itself stays as it is."""
-    from fqi.datasets.load import save_log
+    from fqi.datasets.load import affordable, refuse_beyond, save_log
     from fqi.datasets.repair import repair as mend
 
     name = str(newest(LOGS, "log", "fqi collect")) if log is None else log
@@ -88,6 +90,7 @@ def repair(
         raise UserError(f"--out {out}: expected a file that ends in .h5, which keeps the account of what was done")
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists already; give another --out")
+    refuse_beyond(name, affordable(), "the repair")
     found = mend(name, only)
     save_log(found.log, out)
     kept = f"{counted(found.log.steps, 'step')} in {counted(found.log.episodes, 'episode')}"

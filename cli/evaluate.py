@@ -146,16 +146,23 @@ def _measure(
     run: Any, chosen: list[int], record: dict[str, Any] | None, states: int, fitted: bool, seed: int
 ) -> tuple[list[str], list[str]]:
     """What needs the log, by name, and what is to be said where it could not be measured."""
-    from fqi.datasets.load import load_log
     from fqi.reports.accuracy.measure import Wanted, measure
 
     try:
-        log = load_log(run.record["log"]["reference"])
+        log = _log_of(run)
         with progress("measure", 1, "") as advance:
             wanted = Wanted(states, fitted, seed)
             return measure(run, log, chosen, wanted, record, lambda note: advance(0, note)), []
     except UserError as error:
         return [], [f"note: nothing that needs the log is measured: {error}"]
+
+
+def _log_of(run: Any) -> Any:
+    """The run's log; frames that stayed on disk while it was trained on stay there."""
+    from fqi.datasets.load import affordable, load_log
+
+    kept = run.record["log"].get("memory")
+    return load_log(run.record["log"]["reference"], memory=kept if isinstance(kept, int) else affordable())
 
 
 def _film(run: Any, number: int) -> tuple[list[str], list[str]]:
@@ -169,14 +176,13 @@ def _film(run: Any, number: int) -> tuple[list[str], list[str]]:
 
 def _by_the_log(run: Any, chosen: list[int], seed: int, max_steps: int | None, json: bool) -> None:
     """Where there is nothing to play in."""
-    from fqi.datasets.load import load_log
     from fqi.reports.accuracy.measure import Wanted, measure
     from fqi.reports.accuracy.summary import audit_by_round, fitted_by_round
 
     if max_steps is not None:
         raise UserError(f"--max-steps has no effect: the log of {run.path} names no environment; give one by --env")
     say(f"run {run.path}: its log names no environment, so that its values are judged by the log alone", json)
-    log = load_log(run.record["log"]["reference"])
+    log = _log_of(run)
     with progress("measure", 1, "") as advance:
         measured = measure(run, log, chosen, Wanted(0, True, seed), None, lambda note: advance(0, note))
     audit, fitted = audit_by_round(run.measured("audit"))[-1], fitted_by_round(run.measured("policy_values"))[-1]

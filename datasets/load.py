@@ -52,6 +52,17 @@ def affordable() -> int:
     return memory_bytes() // 2
 
 
+def refuse_beyond(reference: str | Path, memory: int, who: str) -> None:
+    """One sentence where a log of the own format takes more bytes than `memory`, and whoever asks holds it whole."""
+    name, form = resolve(reference)
+    if form is store.FORMAT and Path(name).is_file() and (taken := store.bytes_of(Path(name))) > memory:
+        raise UserError(
+            f"{reference}: takes {taken / 2**30:.2f} GiB, more than the {memory / 2**30:.2f} GiB (half of this "
+            f"machine's memory) that {who} may hold at once; take a part: fqi data head {reference} "
+            f"PART{store.SUFFIX} --episodes 1000"
+        )
+
+
 def load_columns(reference: str | Path) -> Columns:
     """Whatever can be read of the log of this name, however broken."""
     name, form = resolve(reference)

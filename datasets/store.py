@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,18 @@ def _read(path: Path, lenient: bool, verify: bool, memory: int | None = None) ->
                     raise
                 columns.problems[name] = str(error)
     return columns
+
+
+def bytes_of(path: Path) -> int:
+    """What the columns take in memory; 0 where that cannot be read, or is more than the file can hold."""
+    try:
+        with opened(path, whole_rows=True) as file:
+            for name in (names := dataset_names(file)):
+                file.check_rows(name)
+            datasets = [file.dataset(name) for name in names]
+            return sum(math.prod(dataset.shape or ()) * dataset.dtype.itemsize for dataset in datasets)
+    except UserError:
+        return 0
 
 
 def read_head(file: SafeFile) -> Head:

@@ -96,3 +96,13 @@ def test_options_of_the_check_are_checked(refused: Refused, copies: Path, bad: P
     assert "other observations" in refused("data", "check", "log.h5", "--reference", "bad.h5")
     write_log(healthy("Taxi-v4"), Path("taxi.h5"))
     assert "--cells has no effect" in refused("data", "check", "taxi.h5", "--cells", "5")
+
+
+def test_a_log_larger_than_memory_is_refused_in_a_sentence(
+    refused: Refused, bad: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fqi.datasets.load.affordable", lambda: 1000)
+    for arguments in (("check", "bad.h5"), ("repair", "bad.h5", "--only", "rewards-shifted", "--out", "mended.h5")):
+        said = refused("data", *arguments)
+        assert "bad.h5: takes 0.00 GiB, more than the 0.00 GiB (half of this machine's memory)" in said
+        assert "fqi data head bad.h5 PART.h5" in said

@@ -19,7 +19,9 @@ def test_a_log_of_vectors(tmp_path):
     found = {s["kind"]: s for s in content["verdict"]}
     assert found["even"]["level"] == "good"
     assert found["rewards"]["text"].startswith("Every reward is 1: ")
-    assert found["ends"]["text"].startswith("10 of 10 episodes ended by themselves, 0 cut, where the last value bootstraps")
+    assert found["ends"]["text"].startswith(
+        "10 of 10 episodes ended by themselves, 0 cut, where the last value bootstraps"
+    )
     assert 2 + len(content["verdict"]) >= 5
     assert page.stat().st_size < 1_500_000
 
