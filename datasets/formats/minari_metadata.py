@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +54,32 @@ def locate(reference: str) -> Path:
     name = dataset_id(reference)
     folder = data_folder(root() / name)
     if folder is None:
-        raise UserError(
-            f"{reference}: no such dataset in {root()}; try `minari download {name}` or `minari list local`"
-        )
+        _fetch(name, reference)
+        folder = data_folder(root() / name)
+    if folder is None:
+        raise UserError(f"{reference}: no such dataset in {root()}, nor did Minari fetch one; see `minari list remote`")
     return folder
+
+
+def _fetch(name: str, reference: str) -> None:
+    """Let Minari download a dataset that is not here."""
+    import minari
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            minari.download_dataset(name)
+    except ImportError as error:
+        raise UserError(
+            f"{reference}: no such dataset in {root()}, and to fetch one Minari needs more: "
+            "pip install 'minari[hf]' (`minari list local` tells what is here)"
+        ) from error
+    except Exception as error:  # whatever a network and a server may do
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"{reference}: no such dataset in {root()}, and it could not be fetched ({said}); is there a network? "
+            "`minari list local` tells what is here"
+        ) from error
 
 
 def metadata_of(path: Path) -> dict[str, Any]:

@@ -148,7 +148,11 @@ def enumerating(q: Fitted) -> QFunction:
 def discrete_actions(space: gym.Space[Any], name: str) -> int:
     """A, the number of actions; a space that is not Discrete is refused."""
     if not isinstance(space, gym.spaces.Discrete):
-        raise UserError(f"the {name} regressor has one output per action and needs Discrete actions, found {space}")
+        several = isinstance(space, gym.spaces.MultiDiscrete | gym.spaces.MultiBinary)
+        hint = "; fqi data convert LOG FLAT.h5 --flatten-actions makes an index of their combinations" * several
+        raise UserError(
+            f"the {name} regressor has one output per action and needs Discrete actions, found {space}{hint}"
+        )
     return int(space.n)
 
 

@@ -23,7 +23,7 @@ from fqi.nest import leaves
 from tests.datasets.helpers import assert_same, played, read_or_sentence, small_log
 from tests.strategies import logs
 
-SHARED_FOLDER = [HealthCheck.function_scoped_fixture]
+SHARED_FOLDER = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 @pytest.fixture(autouse=True)
@@ -189,11 +189,6 @@ def test_bad_names_are_told_by_minaris_rules(name: str) -> None:
         ours.read_minari(f"minari:{name}")
 
 
-def test_a_dataset_that_is_not_here_says_how_to_get_it() -> None:
-    with pytest.raises(UserError, match="minari download aa/none-v0"):
-        ours.read_minari("minari:aa/none-v0")
-
-
 def _foreign(minari: Any, name: str, **changes: Any) -> Any:
     from minari.data_collector import EpisodeBuffer
 
@@ -298,6 +293,31 @@ def test_spaces_are_written_as_minari_writes_them(log: Log) -> None:
         assert spaces.to_json(spaces.from_json(value)) == value
         assert spaces.from_json(value) == space
         assert deserialize_space(value) == space
+
+
+def test_a_dataset_that_is_not_here_is_fetched_by_minari(minari: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = small_log()
+    ours.write_minari(log, "minari:fqi/far-v0")
+    here, away = ours.root() / "fqi/far-v0", ours.root().parent / "hub"
+    here.rename(away)
+    monkeypatch.setattr(minari, "download_dataset", lambda name: away.rename(ours.root() / name))
+    assert_same(ours.read_minari("minari:fqi/far-v0"), log)
+
+    def offline(name: str) -> None:
+        raise ConnectionError("Max retries exceeded\nwith url: /api")
+
+    monkeypatch.setattr(minari, "download_dataset", offline)
+    with pytest.raises(
+        UserError, match=r"could not be fetched \(Max retries exceeded with url: /api\); is there a net"
+    ):
+        ours.read_minari("minari:fqi/nowhere-v0")
+
+    def bare(name: str) -> None:
+        raise ImportError("huggingface_hub is not installed")
+
+    monkeypatch.setattr(minari, "download_dataset", bare)
+    with pytest.raises(UserError, match=r"pip install 'minari\[hf\]'"):
+        ours.read_minari("minari:fqi/nowhere-v0")
 
 
 def test_an_episode_that_is_unlike_the_others_is_named() -> None:
