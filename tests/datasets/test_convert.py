@@ -30,7 +30,9 @@ from fqi.log import Log, fingerprint
 from tests.datasets.helpers import assert_same, small_log
 from tests.strategies import logs
 
-HYPOTHESIS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+HYPOTHESIS = settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @pytest.fixture(autouse=True)

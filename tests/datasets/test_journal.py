@@ -17,7 +17,7 @@ from fqi.log import Log
 from tests.datasets.helpers import assert_same, read_or_sentence, small_log
 from tests.strategies import logs
 
-SHARED_FOLDER = [HealthCheck.function_scoped_fixture]
+SHARED_FOLDER = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 def header_of(log: Log) -> JournalHeader:

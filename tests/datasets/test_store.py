@@ -18,7 +18,7 @@ from fqi.log import Log
 from tests.datasets.helpers import assert_same, small_log
 from tests.strategies import logs
 
-SHARED_FOLDER = [HealthCheck.function_scoped_fixture]  # every example writes its own file anew
+SHARED_FOLDER = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # every example writes its own file anew
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=SHARED_FOLDER)

@@ -30,7 +30,9 @@ def _stored(path: Path, rows: int, compress: bool = False) -> tuple[np.ndarray, 
         return array, StoredFrames(file, "observations", 0)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(log=logs())
 def test_a_log_on_disk_says_what_the_log_in_memory_says(log: Log, tmp_path: Path) -> None:
     store.write_log(log, tmp_path / "log.h5")
@@ -46,7 +48,9 @@ def test_a_log_on_disk_says_what_the_log_in_memory_says(log: Log, tmp_path: Path
 
 @pytest.mark.parametrize("compress", [False, True])
 @given(index=st.lists(st.integers(-30, 29), max_size=12))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_any_rows_in_any_order(tmp_path: Path, compress: bool, index: list[int]) -> None:
     array, frames = _stored(tmp_path / "a.h5", 30, compress)
     wanted = np.array(index, np.int64)

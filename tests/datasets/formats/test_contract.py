@@ -82,7 +82,9 @@ def test_every_writable_format_is_here() -> None:
 
 
 @pytest.mark.parametrize("form", HOLDS)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(log=logs())
 def test_what_was_not_said_to_be_lost_comes_back(form: str, log: Log) -> None:
     case = HOLDS[form]

@@ -64,7 +64,9 @@ def sentence(text: str, **said: Any) -> str:
 
 
 @pytest.mark.parametrize("name", KINDS)
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(log=logs())
 def test_any_log_survives(name: str, log: Log) -> None:
     save_log(log, name)
