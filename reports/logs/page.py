@@ -73,8 +73,8 @@ def _verdict(
         ))  # fmt: skip
     ended = description["terminated"]
     yield Sentence("ends", "note", (
-        f"{number(ended)} of {plural(episodes, 'episode')} ended by themselves, {number(description['truncated'])} cut, "
-        "where the last value bootstraps"
+        f"{number(ended)} of {plural(episodes, 'episode')} ended by themselves, {number(description['truncated'])} "
+        "cut, where the last value bootstraps"
     ))  # fmt: skip
     actions = description["actions"]
     if actions["kind"] == "discrete":
