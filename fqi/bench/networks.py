@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Callable
 
+import gymnasium as gym
+import numpy as np
 import torch
 
 from fqi.bench.figure import Figure
@@ -11,7 +15,10 @@ from fqi.bench.limits import forward_operations, square_product, step_operations
 from fqi.bench.problem import ACTIONS, INPUTS, bound_mlp, random_rows
 from fqi.bench.textbook import textbook_step
 from fqi.bench.timing import interleaved
+from fqi.qfunctions.cnn import Cnn
+from fqi.qfunctions.settings import CnnSettings
 from fqi.scan import Scanner, Table
+from fqi.transitions import transitions
 from fqi.values import VALUE_RULES, Value
 
 SIZES = (INPUTS, 256, 256, ACTIONS)
@@ -66,6 +73,56 @@ def targets(seconds: float) -> list[Figure]:
             "the forward pass at the arithmetic of a large product", table.frames / took["own"], "frames/s", 0.8,
         )
     ]  # fmt: skip
+
+
+def images(seconds: float) -> list[Figure]:
+    """A whole round of one head of the Nature network on four frames of 84 x 84, on one thread."""
+    batch, updates, side = 32, 4, 84
+    space = gym.spaces.Box(0, 255, (4, side, side), np.uint8)
+    rows = random_rows(1_000)
+    log = dataclasses.replace(
+        rows.log,
+        observations=np.random.default_rng(0).integers(
+            256, size=(rows.log.steps + rows.log.episodes, 4, side, side), dtype=np.uint8
+        ),
+        observation_space=space,
+    )
+    rows = transitions(log, 0.99)
+    q = Cnn(CnnSettings(batch=batch, updates=updates), space, log.action_space, [0], torch.device("cpu"))
+    q.bind(rows, torch.ones(len(rows), dtype=torch.bool))
+    wanted = torch.from_numpy(rows.returns).float()[None]
+    took = interleaved({"own": lambda: q.fit(wanted), "bare": _bare_convolutions(batch)}, seconds)
+    step = took["own"] / updates
+    return [
+        Figure(
+            "cnn-32", "cnn on 4 x 84 x 84 bytes, batch 32, one head, one thread", took["bare"] / step,
+            "its bare convolutions and products", 1 / step, "updates/s",
+        )
+    ]  # fmt: skip
+
+
+def _bare_convolutions(batch: int) -> Callable[[], None]:
+    """The convolutions and products of one step of that network, forward and backward, and nothing else."""
+    into, calls = torch.randn(batch, 4, 84, 84), []
+    for layer, (channels, kernel, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
+        weight, bias = torch.randn(channels, into.shape[1], kernel, kernel), torch.randn(channels)
+        out = torch.conv2d(into, weight, bias, stride)
+        calls.append((into, weight, bias, stride, torch.randn_like(out), layer > 0))
+        into = out
+    products = step_products((into[0].numel(), 512, ACTIONS), batch)
+    first, slope = torch.randn(512, into[0].numel()), torch.randn(batch, 512)
+
+    def step() -> None:
+        for inputs, weight, bias, stride, below, further in calls:
+            torch.conv2d(inputs, weight, bias, stride)
+            torch.ops.aten.convolution_backward(
+                below, inputs, weight, [len(bias)], [stride, stride], [0, 0], [1, 1], False, [0, 0], 1,
+                [further, True, True],
+            )  # fmt: skip
+        products()
+        torch.mm(slope, first)
+
+    return step
 
 
 def population(seconds: float) -> list[Figure]:

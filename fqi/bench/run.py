@@ -10,7 +10,7 @@ import torch
 from fqi.bench.acting import acting, environments
 from fqi.bench.closed import closed_forms, trees
 from fqi.bench.figure import Bench, Figure
-from fqi.bench.networks import population, regression, targets
+from fqi.bench.networks import images, population, regression, targets
 from fqi.errors import UserError
 from fqi.threads import one_thread
 
@@ -18,6 +18,7 @@ BENCHES: dict[str, Bench] = {
     "regression": regression,
     "targets": targets,
     "population": population,
+    "images": images,
     "trees": trees,
     "closed": closed_forms,
     "acting": acting,

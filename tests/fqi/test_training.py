@@ -386,13 +386,14 @@ def wait_for_round(process, path, number):
         time.sleep(0.002)
 
 
-def test_kills_at_random_moments_leave_nothing_to_see(tmp_path):
-    whole = train(LOG, config_of(LOG, iterations=150), tmp_path / "whole")
+@pytest.mark.parametrize("more", [{}, {"sweep": {"lr": [1e-3, 1e-2], "clip": [0.5, 10.0]}}], ids=["plain", "sweep"])
+def test_kills_at_random_moments_leave_nothing_to_see(more, tmp_path):
+    whole = train(LOG, config_of(LOG, iterations=150, **more), tmp_path / "whole")
     path, draws = tmp_path / "killed", random.Random(0)
     go = "from pathlib import Path; from tests.fqi.training_kit import start_or_go_on; start_or_go_on"
     seen = 0
     for _ in range(3):
-        process = child(f"{go}(Path({str(path)!r}), iterations=150)")
+        process = child(f"{go}(Path({str(path)!r}), iterations=150, **{more!r})")
         wait_for_round(process, path, seen + draws.randint(2, 30))
         time.sleep(draws.uniform(0, 0.01))
         process.kill()
