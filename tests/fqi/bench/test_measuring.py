@@ -75,4 +75,13 @@ def test_a_bench_runs_and_an_unknown_one_is_refused():
     assert first.ratio > 0
     with pytest.raises(UserError, match="there is no bench 'nothing'; there are regression"):
         bench(["nothing"], 0.01)
-    assert set(BENCHES) == {"regression", "targets", "population", "images", "trees", "closed", "acting", "environments"}
+    assert set(BENCHES) == {
+        "regression",
+        "targets",
+        "population",
+        "images",
+        "trees",
+        "closed",
+        "acting",
+        "environments",
+    }
