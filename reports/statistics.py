@@ -17,7 +17,7 @@ OVER_MEMBERS = "Student t over the means of the members"
 # Returns of episodes are skewed where success is rare. Moved by their skewness as well, the interval over 100 of them
 # covers 93.7 to 96.9 % on normal, skewed, two-peaked and rarely positive returns, plain Student t 85.7 to 95.7 %
 # (docs/experiments/accuracy.md); neither draws random numbers.
-OVER_EPISODES = "Student t over the episodes of the one member, the longer side reaching out by their skewness"
+OVER_EPISODES = "Student t over the episodes of the one member, skewness added"
 WILSON = "Wilson over the episodes of the one member"
 ALONE = "none: a single episode has no spread"
 NOT_FINITE = "none: some values are not finite numbers"
