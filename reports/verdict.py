@@ -96,7 +96,7 @@ def _limits(
     if last["members"] == 1:
         yield Sentence("one member", "note", (
             "One member was trained, so that the intervals tell how episodes differ and not how training with another "
-            "seed would end; train several with --seeds 5, unless it is a table or linear, which no seed changes"
+            "seed would end; train several with --seeds 5, unless it is a table, which no seed changes"
         ))  # fmt: skip
     if last["tail"] > CUT:
         yield Sentence("cut short", "note", (
