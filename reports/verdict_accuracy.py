@@ -86,7 +86,7 @@ def by_the_log(measured: Measured) -> Iterator[Sentence]:
     if last["gap"] is not None:
         size = abs(last["gathered"]) / max(abs(last["value"].mean), 1e-9)
         yield Sentence("gap", "bad" if size > TELLING and last["gap"].low > 0 else "note", (
-            f"By the {last['units']}' own account the maximum adds {triple(last['gap'], sign=True)[0]} a backup at "
+            f"By the {last['units']}' own account the maximum adds {number(last['gap'].mean, sign=True)} a backup at "
             f"round {last['round']}, {number(last['gathered'], sign=True)} in all if every backup does, to values of "
             f"{number(last['value'].mean)}"
         ))  # fmt: skip
@@ -114,7 +114,7 @@ def _fitted(last: dict[str, Any]) -> Iterator[Sentence]:
     excess: Interval = last["excess"]
     size = abs(excess.mean) / max(abs(last["fitted"].mean), 1e-9)
     where = "held-out episodes" if last["held_out"] else "the episodes that it was trained on"
-    flattered = "" if last["held_out"] else "; held-out episodes would be a fairer judge (--holdout-by episodes)"
+    flattered = "" if last["held_out"] else "; held-out episodes would be a fairer judge: --holdout-by episodes"
     sure = excess.low > 0
     yield Sentence("fitted", "bad" if sure and size > TELLING else "good" if last["held_out"] else "note", (
         f"Fitted Q-evaluation on {where} values the policy of round {last['round']} at "
