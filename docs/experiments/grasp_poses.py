@@ -3,7 +3,7 @@
     python docs/experiments/grasp_poses.py
     python docs/experiments/grasp_poses.py --run RUN --rounds 4,6,8
 
-The log holds 60,000 steps by a script that lifts the object in three of ten scenes. All are judged on the same scenes,
+The log holds 150,000 steps by a script that lifts the object in three of ten scenes. All are judged on the same scenes,
 which no log and no training has seen. Intervals are Wilson's of 95 %, over scenes.
 """
 
@@ -29,7 +29,7 @@ from fqi.training import configure, train
 
 ENV = "fqi/GraspPoses-v0"
 SETTINGS = {
-    "iterations": 10, "gamma": 0.85, "target": "clipped", "updates": 1000, "width": 96,
+    "iterations": 10, "gamma": 0.85, "target": "clipped", "updates": 1500, "width": 96,
     "cem_samples": 24, "cem_elites": 4, "cem_iterations": 1, "seeds": 3,
 }  # fmt: skip
 
@@ -50,7 +50,7 @@ def main():
     parser.add_argument("--run", type=Path, help="judge this run instead of training")
     parser.add_argument("--log", type=Path, help="take this log instead of collecting")
     parser.add_argument("--rounds", default="", help="the rounds to judge, with commas between [default: the last]")
-    parser.add_argument("--steps", type=int, default=60_000)
+    parser.add_argument("--steps", type=int, default=150_000)
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--clones", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
