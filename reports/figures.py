@@ -106,17 +106,17 @@ def bias(evidence: Evidence) -> Drawn | None:
 
 
 def calibration(evidence: Evidence) -> Drawn | None:
-    """Predicted against realised at each start state, at the last evaluated round."""
+    """Realised against predicted at each start state, at the last evaluated round."""
     if not evidence.judged:
         return None
     last = evidence.judged[-1]
     rows = [row for row in evidence.evaluations if row["round"] == last["round"]]
     per_member = max(1, POINTS // len(rows))
-    x, y = (_array([v for row in rows for v in _spread(row[name], per_member)]) for name in ("discounted", "predicted"))
+    x, y = (_array([v for row in rows for v in _spread(row[name], per_member)]) for name in ("predicted", "discounted"))
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
     sheet = Sheet(
-        "calibration", f"Each start state at round {last['round']}", f"realised {VALUE}", f"predicted {VALUE}"
+        "calibration", f"Each start state at round {last['round']}", f"predicted {VALUE}", f"realised {VALUE}"
     )
     if len(x):
         ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
@@ -127,12 +127,12 @@ def calibration(evidence: Evidence) -> Drawn | None:
         sheet.axes.set(xlim=ends, ylim=ends)
     total = sum(len(row["predicted"]) for row in rows)
     shown = "" if len(x) == total else f" {number(len(x))} of {number(total)} are drawn, evenly spread."
-    above = float((y > x).mean()) if len(x) else float("nan")
+    below = float((y < x).mean()) if len(x) else float("nan")
     return sheet.drawn(
-        f"Each point is one start state of one member ({basis(last['bias'])}). Above the dotted diagonal the value is "
-        f"too high, below it too low.{shown}",
-        f"Scatter plot at round {last['round']}: realised values {_range(x)}, predicted values {_range(y)}; "
-        f"{number(round(100 * above, 1))} percent of the points lie above the diagonal.",
+        f"Each point is one start state of one member ({basis(last['bias'])}). Below the dotted diagonal the value is "
+        f"too high, above it too low.{shown}",
+        f"Scatter plot at round {last['round']}: predicted values {_range(x)}, realised values {_range(y)}; "
+        f"{number(round(100 * below, 1))} percent of the points lie below the diagonal.",
     )
 
 

@@ -27,9 +27,9 @@ METHODS = [
         "name": "95 % intervals",
         "text": "With two members or more: Student's t over the means of the members; it covers how training with "
         "other seeds would differ on this log, for these start states. With one member: Student's t over its "
-        "episodes; it covers other start states, and says nothing of other seeds. Success rates of one member: "
-        "Wilson's interval. Differences between rounds are taken episode by episode. Intervals are for each round by "
-        "itself; the best of many rounds is partly luck.",
+        "episodes, moved by their skewness (Johnson 1978); it covers other start states, and says nothing of other "
+        "seeds. Success rates of one member: Wilson's interval. Differences between rounds are taken episode by "
+        "episode. Intervals are for each round by itself; the best of many rounds is partly luck.",
     },
     {
         "name": "Earnable",

@@ -18,7 +18,8 @@ from sklearn.tree._tree import NODE_DTYPE, Tree
 
 from fqi.nest import Array
 
-SHARE = 1024  # rows below which another thread is not worth starting
+SHARE = 1024  # rows below which another thread is not worth starting where trees are descended
+GATHERED = 2**15  # the same where leaves are known
 LEAF = -1
 
 
@@ -39,6 +40,7 @@ class Forest:
         self.trees, self.inputs = list(trees), inputs
         # By node, 0 at inner nodes: no row ends there.
         self.values = [tree.value.reshape(-1).copy() for tree in trees] if values is None else list(values)
+        self.leaf_count = sum(int(tree.n_leaves) for tree in trees)  # scikit-learn counts anew each time
 
     def leaves(self, x: Array, jobs: int) -> Array:
         """[T, B] int32: the node that each row of x [B, D] float32 ends in."""
@@ -71,7 +73,7 @@ class Forest:
             for values, leaf in zip(self.values, leaves, strict=True):  # torch takes 32-bit numbers as they are
                 own += torch.index_select(torch.from_numpy(values), 0, torch.from_numpy(leaf[rows]), out=told)
 
-        _shared(ask, len(total), jobs)
+        _shared(ask, len(total), jobs, GATHERED)
         return total / len(self.trees)
 
     def pack(self) -> Packed:
@@ -165,9 +167,9 @@ def _float32_below(threshold: Array) -> Array:
     return np.where(rounded > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
-def _shared(ask: Callable[[slice], None], count: int, jobs: int) -> None:
+def _shared(ask: Callable[[slice], None], count: int, jobs: int, least: int = SHARE) -> None:
     """Ask for all rows, each thread for one contiguous share: a tree is then read from memory once a thread."""
-    shares = max(1, min(jobs, count // SHARE))
+    shares = max(1, min(jobs, count // least))
     edges = [count * i // shares for i in range(shares + 1)]
     rows = [slice(start, stop) for start, stop in pairwise(edges)]
     if shares == 1:

@@ -129,7 +129,7 @@ class TreesQ(QFunction):
             ]
             self.members = []
         return {
-            "leaves": [sum(tree.n_leaves for forest in head for tree in forest.trees) for head in self.forests],
+            "leaves": [sum(forest.leaf_count for forest in head) for head in self.forests],
             "grown": [int(not frozen)] * self.heads,
         }
 
