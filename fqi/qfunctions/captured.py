@@ -1,17 +1,19 @@
 """The gradient step of all heads as one recorded graph: what a GPU is asked for by a single call.
 
 Everything that changes from step to step lies on the device: which rows a step takes, at which learning rates, and how
-many steps were made. A round then copies nothing to the device but its rates, and waits for nothing.
+many steps were made. A round then copies nothing to the device but its rates, and waits for nothing. Of a log that is
+not on the device, the inputs of a block of steps are laid down where the graph looks for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
 
 from fqi.networks.graphs import WARM, Graph
+from fqi.qfunctions.inputs import Window
 
 if TYPE_CHECKING:
     from fqi.qfunctions.heads import Heads
@@ -30,6 +32,10 @@ class Captured:
         self.step = torch.zeros(1, dtype=torch.int64, device=heads.device)
         self.targets = torch.zeros(P, T, heads.samples, device=heads.device)
         self.slope = torch.zeros(P, T, device=heads.device) if weighted else None
+        self.inputs: torch.Tensor | None = None  # [steps, P * b, D] where the log is not on the device
+        if not heads.inputs.resident:
+            like = heads.inputs.at(torch.zeros(1, dtype=torch.int64))
+            self.inputs = like.new_zeros(len(self.order), P * size, like.shape[1])
         self.alike = len({(own.lr, own.schedule) for own in heads.each}) == 1
         graph.record(self._work, [state.flat, state.first, state.second, state.count, self.step])
 
@@ -37,28 +43,35 @@ class Captured:
         heads, (P, size) = self.heads, self.order.shape[1:]
         index = self.order.index_select(0, self.step)[0]  # [P, b]
         flat = index.reshape(-1)
-        inputs = heads.inputs.at(flat).view(P, size, -1)
+        found = heads.inputs.at(flat) if self.inputs is None else self.inputs.index_select(0, self.step)[0]
         actions = heads.actions.index_select(0, flat).view(P, size, 1)
         wanted = self.targets.gather(1, index.unsqueeze(2).expand(P, size, heads.samples))
         factor = None if self.slope is None else self.slope.gather(1, index).unsqueeze(2)
-        heads.slopes(inputs, actions, wanted, factor)
+        heads.slopes(found.view(P, size, -1), actions, wanted, factor)
         heads.adam.step_by(self.rates.index_select(0, self.step)[0], heads.clip, self.alike)
         self.step.add_(1)
 
     def run(
-        self, orders: Iterable[torch.Tensor], targets: torch.Tensor, slope: torch.Tensor | None, rates: torch.Tensor
-    ) -> int:
-        """All steps of a round: rows [P, n * b] a block, targets [P, T, N], rates [U, P]; returns how many."""
+        self, orders: Iterable[Window], targets: torch.Tensor, slope: torch.Tensor | None, rates: torch.Tensor
+    ) -> Iterator[int]:
+        """The steps of a round: rows [P, n * b] a block, targets [P, T, N], rates [U, P]; how many are done."""
         self.targets.copy_(targets)
         if self.slope is not None and slope is not None:
             self.slope.copy_(slope)
         done = 0
-        for part in orders:
-            count = part.shape[1] // self.size
-            self.order[:count].copy_(part.view(len(part), count, self.size).transpose(0, 1))
+        for block in orders:
+            count = block.rows.shape[1] // self.size
+            self.order[:count].copy_(self._by_step(block.rows, count))
+            if self.inputs is not None:
+                place = self._by_step(block.place, count)
+                self.inputs[:count].copy_(block.inputs.at(place.reshape(-1)).view(count, -1, self.inputs.shape[2]))
             self.rates[:count].copy_(rates[done : done + count])
             self.step.zero_()
             for _ in range(count):
                 self.graph.replay()
-            done += count
-        return done
+                done += 1
+                yield done
+
+    def _by_step(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """[steps, P, b] of rows [P, steps * b]."""
+        return rows.view(len(rows), count, self.size).transpose(0, 1)

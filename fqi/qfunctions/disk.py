@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from fqi.frames import PIECE, all_on_disk
 from fqi.nest import Array, Nest, take
 from fqi.networks.alignment import aligned
 from fqi.qfunctions.inputs import BLOCK, GATHERED, Encoder, Inputs, Window
+from fqi.qfunctions.reading import read_ahead
 from fqi.transitions import Transitions
 
 RUN = 1 << 18  # bytes of neighbouring rows that are read in one go: more would mix windows less, fewer read slower
@@ -76,12 +78,29 @@ class OnDisk(Inputs):
     def block(self, batch: int) -> int:
         return max(1, min(BLOCK, GATHERED // (batch * self.columns)))
 
-    def epoch(self, batch: int, generators: Sequence[torch.Generator]) -> Iterator[Window]:
+    def epoch(self, batch: int, generators: Sequence[torch.Generator], batches: int) -> Iterator[Window]:
         """Windows of as many rows as the memory has room for, of blocks that each head draws for itself."""
+        device, drawn = generators[0].device, list[tuple[torch.Tensor, torch.Tensor]]()
+
+        def jobs() -> Iterator[Callable[[], Inputs]]:
+            for rows, places, wanted in self._drawn(batch, generators, batches):
+                drawn.append((rows, places))
+                yield partial(self._read, wanted)
+
+        for inputs in read_ahead(jobs(), device):
+            rows, places = drawn.pop(0)
+            yield Window(rows.to(device), inputs, places.to(device))
+            del inputs  # before the next but one is read
+
+    def _drawn(
+        self, batch: int, generators: Sequence[torch.Generator], batches: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Array]]:
+        """Of each window the rows [P, n] in the order in which they are regressed on, where they lie among those that
+        are read [P, n], and those that are read [P * n]; no more windows than so many batches need."""
         device, count = generators[0].device, len(self)
         size = min(count, max(1, self._room() // batch) * batch)
         orders = [self._blocks_in_turn(generator) for generator in generators]
-        for begin in range(0, count - batch + 1, size):
+        for begin in range(0, min(count - batch + 1, batches * batch), size):
             rows, places = [], []
             wanted: list[Array] = []
             for order, generator in zip(orders, generators, strict=True):
@@ -90,12 +109,10 @@ class OnDisk(Inputs):
                 rows.append(own[shuffled])
                 places.append(shuffled + len(own) * len(wanted))
                 wanted.append(own.numpy())
-            inputs = self._read(np.concatenate(wanted))
-            yield Window(torch.stack(rows).to(device), inputs, torch.stack(places).to(device))
-            del inputs  # before the next window is read
+            yield torch.stack(rows), torch.stack(places), np.concatenate(wanted)
 
     def _room(self) -> int:
-        """Rows of a head's window: its share of half of the memory, for the old window goes when the new one comes."""
+        """Rows of a head's window: its share of half of the memory, for one is read while another is learned from."""
         found = all_on_disk(self.observations)
         row = sum(frames.row_bytes for frames in found)
         return max(frames.memory for frames in found) // (2 * self.heads * max(1, row, self.encoder.row_bytes))

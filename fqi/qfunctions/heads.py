@@ -221,14 +221,10 @@ class Heads:
         done, best = 0, _Best(self, all_targets) if settings.patience else None
         check = -(-settings.updates // settings.checks)
         drawn = None if weights is None else _Drawn.of(weights, self.rows.training)
-        if self.graph is not None and best is None and self.inputs.resident:
-            done = self._captured(normal, drawn)
-        else:
-            for inputs, actions, wanted, factor in self._batches(normal, drawn):
-                self._step(inputs, actions, wanted, self._rates(done), factor)
-                done += 1
-                if best and (done % check == 0 or done == settings.updates) and best.look():
-                    break
+        steps = self._stepped(normal, drawn) if self.graph is None else self._captured(normal, drawn)
+        for done in steps:
+            if best and (done % check == 0 or done == settings.updates) and best.look():
+                break
         if best:
             best.take_back()
         state.slope.copy_(norms(self.network.gradient))
@@ -254,16 +250,21 @@ class Heads:
         state.mean.copy_(mean)
         state.scale.copy_(scale)
 
-    def _captured(self, targets: torch.Tensor, drawn: _Drawn | None) -> int:
-        """All steps of a round by the recorded graph, which is made once for the rows that are bound."""
+    def _stepped(self, targets: torch.Tensor, drawn: _Drawn | None) -> Iterator[int]:
+        """The steps of a round, one by one: how many are done."""
+        for done, (inputs, actions, wanted, factor) in enumerate(self._batches(targets, drawn)):
+            self._step(inputs, actions, wanted, self._rates(done), factor)
+            yield done + 1
+
+    def _captured(self, targets: torch.Tensor, drawn: _Drawn | None) -> Iterator[int]:
+        """The same by the recorded graph, which is made once for the rows that are bound."""
         assert self.graph is not None
         slope = None if drawn is None else drawn.slope
         size, weighted = self._size(targets.shape[1]), slope is not None
         if weighted not in self.steps:
             self.steps[weighted] = Captured(self, size, weighted, self.graph())
         rates = torch.tensor([self._rates(done) for done in range(self.settings.updates)]).to(self.device)
-        orders = (window.rows for window in self._orders(targets.shape[1], drawn))
-        return self.steps[weighted].run(orders, targets, slope, rates)
+        return self.steps[weighted].run(self._orders(targets.shape[1], drawn), targets, slope, rates)
 
     def _size(self, rows: int) -> int:
         """Rows of a batch: whole cache lines where there are as many."""
@@ -306,7 +307,9 @@ class Heads:
         """Rows in the order in which they are regressed on, epoch after epoch or draw after draw, without end."""
         while True:
             if drawn is None:
-                yield from self.inputs.epoch(size, self.generators)
+                for window in self.inputs.epoch(size, self.generators, updates):
+                    yield window
+                    updates -= window.rows.shape[1] // size
                 continue
             rows = drawn.rows(min(block, updates) * size, self.generators)
             updates -= rows.shape[1] // size

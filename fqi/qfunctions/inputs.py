@@ -17,6 +17,7 @@ from fqi.encoding import encode, width
 from fqi.nest import Array, Nest, leaves, take
 from fqi.networks.alignment import aligned
 from fqi.networks.standards import measured, standards
+from fqi.qfunctions.reading import onto
 from fqi.transitions import Transitions
 
 PIECE = 1024  # rows of columns valued at once on a CPU: hidden layers then fit its cache, however many heads
@@ -60,8 +61,9 @@ class Inputs(ABC):
     def block(self, batch: int) -> int:
         """Batches of so many rows that are gathered at once."""
 
-    def epoch(self, batch: int, generators: Sequence[torch.Generator]) -> Iterator[Window]:
-        """All rows once, in an order [P, ·] drawn by each head's generator, in windows of `batch` rows or more.
+    def epoch(self, batch: int, generators: Sequence[torch.Generator], batches: int) -> Iterator[Window]:
+        """All rows once, in an order [P, ·] drawn by each head's generator, in windows of `batch` rows or more; no more
+        than `batches` are asked for.
 
         What lies in memory is one window; what does not is read into memory window by window.
         """
@@ -177,7 +179,7 @@ class ColumnEncoder(Encoder):
         self.centre, self.spread = torch.zeros(self.width, device=device), torch.ones(self.width, device=device)
 
     def bound(self, rows: Transitions, training: torch.Tensor) -> Columns:
-        raw = torch.from_numpy(encode(rows.observations(), self.space)).to(self.device)  # [F, D]
+        raw = onto(encode(rows.observations(), self.space), self.device)  # [F, D]
         centre, spread = standards(raw[torch.as_tensor(rows.frame[training.numpy()])], self.space)
         self.centre.copy_(centre[0])
         self.spread.copy_(spread[0])
@@ -186,7 +188,7 @@ class ColumnEncoder(Encoder):
         return Columns(features)
 
     def __call__(self, frames: Nest) -> torch.Tensor:
-        features = torch.from_numpy(encode(frames, self.space)).to(self.device)  # a copy, standardised in place
+        features = onto(encode(frames, self.space), self.device)  # a copy, standardised in place
         return features.sub_(self.centre).div_(self.spread)
 
     def measure(self, pieces: Iterable[Nest]) -> None:
@@ -211,9 +213,9 @@ class ImageEncoder(Encoder):
         self.row_bytes = 0  # a frame is shown with its neighbours, and kept once
 
     def bound(self, rows: Transitions, training: torch.Tensor) -> Images:
-        index = torch.from_numpy(rows.shown())  # [F, S]
+        index = onto(rows.shown(), self.device)  # [F, S]
         (images,) = leaves(rows.log.observations).values()
-        return Images(image_bytes(images, self.device), index.to(self.device))
+        return Images(image_bytes(images, self.device), index)
 
     def __call__(self, frames: Nest) -> torch.Tensor:
         (images,) = leaves(frames).values()
@@ -224,7 +226,7 @@ class ImageEncoder(Encoder):
 
     def of(self, frames: Nest, shown: Array) -> Images:
         (images,) = leaves(frames).values()
-        return Images(image_bytes(images, self.device), torch.from_numpy(shown).to(self.device))
+        return Images(image_bytes(images, self.device), onto(shown, self.device))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {}
@@ -234,4 +236,4 @@ def image_bytes(images: Array, device: torch.device) -> torch.Tensor:
     """[F, D] the bytes of images, in memory that is shared where it can be."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a log's frames are read-only, and nothing here writes to them
-        return torch.from_numpy(np.ascontiguousarray(images).reshape(len(images), -1)).to(device)
+        return onto(np.ascontiguousarray(images).reshape(len(images), -1), device)

@@ -71,17 +71,24 @@ def test_recorded_steps_are_the_steps(case):
     assert plain.state.flat.abs().max() > 0.1
 
 
-def test_patience_looks_and_is_not_recorded():
-    Counted.counts.update(record=0, replay=0)
-    settings = dataclasses.replace(SMALL, updates=4, patience=3)
-    q = Mlp(settings, LOG.observation_space, LOG.action_space, (3,), torch.device("cpu"))
+def test_patience_looks_between_recorded_steps_and_ends_the_round_where_it_would_without():
+    settings = dataclasses.replace(SMALL, updates=40, patience=1, checks=8)
     training = torch.ones(len(ROWS), dtype=torch.bool)
     training[:20] = False
-    q.bind(ROWS, training)
-    q.crew.here.groups[0][1].graph = Counted
-    with torch.no_grad():
-        q.fit(torch.linspace(-1, 1, len(ROWS))[None])
-    assert Counted.counts == {"record": 0, "replay": 0}
+    noise = torch.randn(2, len(ROWS), generator=torch.Generator().manual_seed(0))
+    found = []
+    for graph in (None, Counted):
+        Counted.counts.update(record=0, replay=0)
+        q = Mlp(settings, LOG.observation_space, LOG.action_space, (3, 4), torch.device("cpu"))
+        q.bind(ROWS, training)
+        q.crew.here.groups[0][1].graph = graph
+        with torch.no_grad():
+            found.append((q.fit(noise)["updates"], q.state.flat.clone(), dict(Counted.counts)))
+    (plain, there, _), (recorded, here, counts) = found
+    assert recorded == plain == [counts["replay"]] * 2
+    assert counts["record"] == 1
+    assert 5 <= plain[0] < 40  # noise cannot be learned for long
+    torch.testing.assert_close(here, there, rtol=2e-3, atol=2e-4)
 
 
 @pytest.mark.parametrize("encoding", ["outputs", "inputs", "networks"])

@@ -13,9 +13,12 @@ from fqi.datasets.load import load_log, save_log
 from fqi.errors import UserError
 from fqi.frames import on_disk
 from fqi.log import Log
+from fqi.networks.graphs import Replayed
 from fqi.qfunctions.disk import OnDisk
 from fqi.qfunctions.inputs import ColumnEncoder, Encoder, ImageEncoder
+from fqi.qfunctions.mlp import Mlp
 from fqi.qfunctions.parts import PartEncoder
+from fqi.qfunctions.settings import MlpSettings
 from fqi.run import Run
 from fqi.training import configure, resume, train
 from fqi.transitions import Transitions, transitions
@@ -105,7 +108,7 @@ def test_an_epoch_is_every_row_once_and_what_a_head_sees_is_its_own_affair(tmp_p
     every = torch.ones(len(there), dtype=torch.bool)
     packed = OnDisk.bound(encoder, there, every, heads=2).packed(torch.from_numpy(there.frame))
     generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
-    windows = list(packed.epoch(4, generators))
+    windows = list(packed.epoch(4, generators, 100))
     assert [window.rows.shape for window in windows] == [(2, 16)] * 7 + [(2, 8)]
     for window in windows:
         assert len(window.inputs) == window.rows.numel()
@@ -114,8 +117,38 @@ def test_an_epoch_is_every_row_once_and_what_a_head_sees_is_its_own_affair(tmp_p
     rows = torch.cat([window.rows for window in windows], 1)
     assert torch.equal(rows.sort(1).values, torch.arange(120).expand(2, -1))
     assert not torch.equal(rows[0], rows[1])
-    alone = [window.rows[0] for window in packed.epoch(4, [torch.Generator().manual_seed(2)])]
+    alone = [window.rows[0] for window in packed.epoch(4, [torch.Generator().manual_seed(2)], 100)]
     assert torch.equal(torch.cat(alone), rows[1])
+
+
+def test_no_more_windows_are_read_than_batches_are_needed(tmp_path: Path) -> None:
+    _, there = both(pictures((60, 14, 46)), tmp_path, memory=16 * 30 * 2)
+    every = torch.ones(len(there), dtype=torch.bool)
+    packed = OnDisk.bound(encoder_of(there.log, 1), there, every, heads=1).packed(torch.from_numpy(there.frame))
+    few = list(packed.epoch(4, [torch.Generator().manual_seed(1)], 5))
+    assert [window.rows.shape for window in few] == [(1, 16), (1, 16)]
+    whole = packed.epoch(4, [torch.Generator().manual_seed(1)], 100)
+    for window, same in zip(few, whole, strict=False):
+        assert torch.equal(window.rows, same.rows)
+    whole.close()  # type: ignore[attr-defined]
+
+
+def test_recorded_steps_from_disk_are_the_steps(tmp_path: Path) -> None:
+    """By the stand-in for a CUDA graph: a block's inputs are laid down where the graph looks for them."""
+    _, rows = both(walks(12), tmp_path)
+    found = []
+    for graph in (None, Replayed):
+        q = Mlp(
+            MlpSettings(width=16, updates=40, batch=16), rows.log.observation_space, rows.log.action_space, (3, 4), CPU
+        )
+        q.bind(rows, torch.ones(len(rows), dtype=torch.bool))
+        q.crew.here.groups[0][1].graph = graph
+        with torch.no_grad():
+            for _ in range(2):
+                assert q.fit(torch.linspace(-1, 1, len(rows)).repeat(2, 1))["updates"] == [40, 40]
+        found.append(q.state)
+    torch.testing.assert_close(found[1].flat, found[0].flat, rtol=2e-3, atol=2e-4)
+    assert torch.equal(found[1].draws, found[0].draws)
 
 
 def test_neighbours_do_not_stay_together(tmp_path: Path) -> None:
@@ -124,7 +157,7 @@ def test_neighbours_do_not_stay_together(tmp_path: Path) -> None:
     _, there = both(log, tmp_path, memory=64 * 30 * 2)
     every = torch.ones(240, dtype=torch.bool)
     packed = OnDisk.bound(encoder_of(log, 1), there, every, heads=1).packed(torch.from_numpy(there.frame))
-    first = next(iter(packed.epoch(8, [torch.Generator().manual_seed(0)]))).rows[0]
+    first = next(iter(packed.epoch(8, [torch.Generator().manual_seed(0)], 100))).rows[0]
     assert len(torch.unique(first // 4)) == 16
     assert first.max() - first.min() > 180
 
