@@ -11,17 +11,19 @@ import torch
 
 from fqi.behaviour import Acted, Component, Mixture
 from fqi.bench.figure import Figure
-from fqi.bench.problem import bound_mlp, random_rows
+from fqi.bench.problem import ACTIONS, INPUTS, bound_mlp, random_rows
 from fqi.bench.textbook import network
 from fqi.bench.timing import interleaved
 from fqi.environments.make import make_slots
 from fqi.nest import Array, Nest
 from fqi.policies import Greedy
+from fqi.qfunctions.mlp import Mlp
 from fqi.rollout import episodes, play
 from fqi.slots import Slots
 
 CARTPOLE: dict[str, Any] = {"id": "CartPole-v1", "kwargs": {}, "max_episode_steps": 500}
 COUNT = 256  # environments side by side
+WIDTH = 64
 TICKS = 50  # steps of each before others have their turn
 
 
@@ -34,6 +36,18 @@ class _Counted:
     def act(self, frames: Nest, fresh: Array, draws: np.random.Generator, legal: Array | None = None) -> Acted:
         self.ticks += 1
         return self.actor.act(frames, fresh, draws, legal)
+
+
+def _same(q: Mlp) -> torch.nn.Sequential:
+    """The network of the first head as torch's own layers: bare and collected episodes are then equally long."""
+    net, scales = network((INPUTS, WIDTH, WIDTH, ACTIONS)), q.encoder.tensors()
+    torch.nn.utils.vector_to_parameters(q.state.flat[0], net.parameters())
+    first = net[0]
+    assert isinstance(first, torch.nn.Linear)
+    with torch.no_grad():
+        first.weight.div_(scales["input_spread"])
+        first.bias.sub_(first.weight @ scales["input_centre"])
+    return net
 
 
 def _bare(slots: Slots, net: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], int]:
@@ -56,8 +70,8 @@ def _bare(slots: Slots, net: Callable[[torch.Tensor], torch.Tensor]) -> Callable
 
 def acting(seconds: float) -> list[Figure]:
     """A greedy network of 2x64 in many environments: collected, judged, and bare."""
-    q = bound_mlp(random_rows(2_000), 1, width=64, updates=50)
-    q.fit(torch.randn(1, 2_000))
+    q = bound_mlp(random_rows(2_000), 1, width=WIDTH, updates=50)
+    q.fit(torch.randn(1, 2_000, generator=torch.Generator().manual_seed(0)))
     bare, judged, gathered = (make_slots(CARTPOLE, COUNT) for _ in range(3))
 
     def actor() -> _Counted:
@@ -77,7 +91,7 @@ def acting(seconds: float) -> list[Figure]:
         play(judged, judging, np.arange(COUNT), 500, 0.9)
         return (judging.ticks - before) * COUNT
 
-    programs = {"bare": _bare(bare, network((4, 64, 64, 2))), "collect": collect, "evaluate": evaluate}
+    programs = {"bare": _bare(bare, _same(q)), "collect": collect, "evaluate": evaluate}
     took = interleaved(programs, seconds)
     against = "steps of the bare environment with one forward pass each"
     what = f"CartPole in {COUNT} environments, greedy 2x64, "
