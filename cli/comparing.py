@@ -11,6 +11,7 @@ from typing import Any
 
 from fqi.cli.shared import LOGS, RUNS, counted, newest, progress, say, trust_code, trust_options, unused
 from fqi.errors import UserError
+from fqi.files import refuse_existing
 from fqi.log import Log
 from fqi.reports.comparison.arena import PERSON, Arena
 from fqi.reports.comparison.entries import SETTINGS, Entry, entries, settings_of
@@ -82,7 +83,7 @@ def begin(choice: Choice, out: Path | None, json: bool) -> Comparison:
     if seeds > 1 and any(task.expert == PERSON for task in tasks):
         raise UserError("a person can watch one environment at a time; give --seeds 1")
     path = out or unused(COMPARISONS, Path(choice.suite).stem if choice.suite else tasks[0].environment["id"], "")
-    Comparison.refuse_existing(path)
+    refuse_existing(path)
     names, places = ([one.name for one in taking_part], [task.environment["id"] for task in tasks])
     say(
         f"compare {', '.join(names)} on {', '.join(places)}: "

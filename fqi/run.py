@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +31,7 @@ import torch
 import fqi
 from fqi import spaces
 from fqi.errors import UserError
-from fqi.files import json_line, lock, read_json_lines, write_bytes, write_json
+from fqi.files import json_line, lock, new_folder, read_json_lines, write_bytes, write_json
 from fqi.frames import all_on_disk
 from fqi.log import Log, fingerprint
 from fqi.qfunctions.contract import Fitted, QFunction
@@ -72,24 +71,10 @@ class Run:
     @classmethod
     def create(cls, path: Path, config: Config, log: Log, log_reference: str, command: list[str]) -> Run:
         """A new, empty run; the folder must not hold anything yet. It appears at once, with all that it starts with."""
-        cls.refuse_existing(path)
-        place = path.resolve()
-        temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
-        try:
-            (temporary / "rounds").mkdir(parents=True)
-            cls(temporary)._describe(config, log, log_reference, command)
-            temporary.replace(place)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be made: {error.strerror}") from None
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with new_folder(path) as folder:
+            (folder / "rounds").mkdir()
+            cls(folder)._describe(config, log, log_reference, command)
         return cls(path)
-
-    @staticmethod
-    def refuse_existing(path: Path) -> None:
-        """Only a folder that holds nothing may become a run."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path} exists already; give another --out, or go on with it by --resume")
 
     def _describe(self, config: Config, log: Log, log_reference: str, command: list[str]) -> None:
         write_bytes(self.path / "config.toml", config.toml().encode())

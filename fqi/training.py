@@ -16,6 +16,7 @@ import torch
 
 from fqi.each import slots
 from fqi.errors import UserError
+from fqi.files import refuse_existing
 from fqi.frames import on_disk
 from fqi.iteration import Round, fitted_q_iteration
 from fqi.log import Log, fingerprint
@@ -78,7 +79,7 @@ def train(
     listen: Listener | None = None,
 ) -> Run:
     """Train K rounds on the log into a new run directory; where the settings or the log do not fit, none is made."""
-    Run.refuse_existing(out)
+    refuse_existing(out)
     config = config.changed(device=_device(config))
 
     def begin(_: Fitted) -> tuple[Run, int]:

@@ -61,11 +61,7 @@ def returns(evidence: Evidence) -> Drawn | None:
         return None
     sheet = Sheet("returns", "Return of the greedy policy", "round", "return (reward per episode)")
     rounds = _rounds(judged)
-    members = sorted({m["member"] for row in judged for m in row["per_member"]})
-    if len(members) > 1:
-        for i, member in enumerate(members):
-            own = [next((m["return"] for m in row["per_member"] if m["member"] == member), None) for row in judged]
-            sheet.thin(rounds, _array(own), SOFT, None if i else "each member")
+    several = _members(sheet, judged, "return")
     mean, low, high = _bands(judged, "return")
     sheet.band(rounds, low, high, REALISED)
     sheet.line(rounds, mean, REALISED, "mean", marker="s")
@@ -74,10 +70,19 @@ def returns(evidence: Evidence) -> Drawn | None:
     return sheet.drawn(
         "Undiscounted return of an episode up to the time limit. "
         + _band_words(judged, "return")
-        + (" Thin lines: each member." if len(members) > 1 else ""),
+        + (" Thin lines: each member." if several else ""),
         f"Line chart over {_over(judged)}. Return {_from_to(judged, 'return')}; highest at round {rounds[best]}, "
         f"{number(float(mean[best]))}.",
     )
+
+
+def _members(sheet: Sheet, judged: Sequence[dict[str, Any]], name: str) -> bool:
+    """A thin line for each member, where there are several."""
+    members = sorted({m["member"] for row in judged for m in row["per_member"]})
+    for i, member in enumerate(members if len(members) > 1 else []):
+        own = [next((m[name] for m in row["per_member"] if m["member"] == member), None) for row in judged]
+        sheet.thin(_rounds(judged), _array(own), SOFT, None if i else "each member")
+    return len(members) > 1
 
 
 def bias(evidence: Evidence) -> Drawn | None:
@@ -87,11 +92,7 @@ def bias(evidence: Evidence) -> Drawn | None:
         return None
     sheet = Sheet("bias", "Bias at the start states", "round", "bias (predicted − realised)")
     rounds = _rounds(judged)
-    members = sorted({m["member"] for row in judged for m in row["per_member"]})
-    if len(members) > 1:
-        for i, member in enumerate(members):
-            own = [next((m["bias"] for m in row["per_member"] if m["member"] == member), None) for row in judged]
-            sheet.thin(rounds, _array(own), SOFT, None if i else "each member")
+    _members(sheet, judged, "bias")
     mean, low, high = _bands(judged, "bias")
     sheet.band(rounds, low, high, PREDICTED)
     sheet.line(rounds, mean, PREDICTED, "mean")

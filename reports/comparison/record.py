@@ -12,7 +12,6 @@ import json
 import math
 import os
 import platform
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from typing import Any
 
 import fqi
 from fqi.errors import UserError
-from fqi.files import lock, write_json
+from fqi.files import lock, new_folder, refuse_existing, write_json
 
 FORMAT, VERSION = "fqi-comparison", 1
 
@@ -60,7 +59,7 @@ class Comparison:
 
         `base` holds the settings of fitted Q-iteration where a learner has none of its own.
         """
-        cls.refuse_existing(path)
+        refuse_existing(path)
         record = {
             "format": FORMAT,
             "version": VERSION,
@@ -78,23 +77,10 @@ class Comparison:
             "learners": [_LEARNER_DEFAULTS | dict(learner) for learner in learners],
         }
         _check_record(record, f"{path}/comparison.json")
-        place = path.resolve()
-        temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
-        try:
-            (temporary / "cells").mkdir(parents=True)
-            write_json(temporary / "comparison.json", record)
-            temporary.replace(place)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be made: {error.strerror}") from None
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with new_folder(path) as folder:
+            (folder / "cells").mkdir()
+            write_json(folder / "comparison.json", record)
         return cls(path)
-
-    @staticmethod
-    def refuse_existing(path: Path) -> None:
-        """Only a folder that holds nothing may become a comparison."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path} exists already; give another --out, or go on with it by --resume")
 
     @classmethod
     def open(cls, path: Path) -> Comparison:
