@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fqi.baselines.cloning import chosen_episodes
 from fqi.cli.shared import LOGS, RUNS, counted, newest, progress, say, trust_code, trust_options, unused
 from fqi.errors import UserError
 from fqi.files import refuse_existing
@@ -222,6 +223,19 @@ def _environment_of(reference: str) -> dict[str, Any]:
     return environment
 
 
+def _refuse_what_cannot_learn(
+    one: Entry, task: _Prepared, log: Log, base: dict[str, Any], seeds: tuple[int, ...]
+) -> None:
+    """Say what a learner could not do with a task's log before the first one learns."""
+    try:
+        if one.kind == "fqi":
+            fitted_config(base, one.given, task.arena(log, seeds))
+        elif one.kind == "bc":
+            chosen_episodes(log, settings_of(one, {}))
+    except UserError as error:
+        raise UserError(f"{one.name} on {task.environment['id']}: {error}") from error
+
+
 def _learners(
     taking_part: Sequence[Entry],
     tasks: Sequence[_Prepared],
@@ -245,8 +259,7 @@ def _learners(
                 say(f"note: {one.name} is left out on {task.environment['id']}, which has no expert to ask", json)
             elif one.kind in ("bc", "dagger") or able:
                 names.append(task.environment["id"])
-                if one.kind == "fqi":
-                    fitted_config(base, one.given, task.arena(log, seeds))
+                _refuse_what_cannot_learn(one, task, log, base, seeds)
             elif one.given or one.kind != "fqi":
                 needed = "Discrete or bounded continuous" if one.kind == "fqi" else "Discrete"
                 raise UserError(f"{one.name} needs {needed} actions; {task.environment['id']} has {log.action_space}")

@@ -41,9 +41,7 @@ def clone(log: Log, settings: CloneSettings, seeds: Sequence[int], *, listen: Li
     if not seeds:
         raise UserError("cloning: give at least one seed")
     goal = objective(log.action_space, settings, "cloning")
-    if not log.steps:
-        raise UserError("cloning: the log has no steps to learn from")
-    chosen = _best_episodes(log, settings.best)
+    chosen = chosen_episodes(log, settings)
     held = [_held_out(chosen, settings, seed) for seed in seeds]  # [P] episodes
     wanted, scale = _wanted(log, np.isin(log.episode_of_step, chosen), settings)
     with one_thread(), torch.no_grad():
@@ -79,22 +77,25 @@ def clone(log: Log, settings: CloneSettings, seeds: Sequence[int], *, listen: Li
     return Learned(policies, population, updates, facts=facts)
 
 
-def _best_episodes(log: Log, percent: float) -> Array:
-    """The episodes of the highest returns, in the order of the log; of equal ones the first."""
-    count = max(1, math.ceil(log.episodes * percent / 100))
+def chosen_episodes(log: Log, settings: CloneSettings) -> Array:
+    """The episodes of the highest returns, in the order of the log; of equal ones the first. One sentence where they
+    are too few to learn from."""
+    if not log.steps:
+        raise UserError("cloning: the log has no steps to learn from")
+    if not settings.holdout and settings.patience:
+        raise UserError("cloning: patience looks at held-out episodes; give holdout above 0, or patience 0")
+    count = max(1, math.ceil(log.episodes * settings.best / 100))
+    if settings.holdout and count < 2:
+        raise UserError(
+            "cloning: one episode alone leaves none to hold out; give more, or holdout 0 and patience 0 to do without"
+        )
     return np.sort(np.argsort(-log.returns, kind="stable")[:count])
 
 
 def _held_out(episodes: Array, settings: CloneSettings, seed: int) -> Array:
     """The episodes that this seed does not learn from: at least one, where any are asked for."""
-    if not settings.holdout and settings.patience:
-        raise UserError("cloning: patience looks at held-out episodes; give holdout above 0, or patience 0")
     if not settings.holdout:
         return episodes[:0]
-    if len(episodes) < 2:
-        raise UserError(
-            "cloning: one episode alone leaves none to hold out; give more, or holdout 0 and patience 0 to do without"
-        )
     count = max(1, int(len(episodes) * settings.holdout))
     return np.sort(np.random.default_rng((seed, 1)).permutation(episodes)[:count])
 

@@ -173,6 +173,14 @@ def test_what_cannot_be_is_refused_before_anything_is_begun(refused, copies, wor
     assert said in refused("compare", *words)
 
 
+def test_a_log_of_one_episode_is_refused_by_the_names_of_learner_and_task(fqi, folder):
+    log = fqi("collect", "CartPole-v1", "--episodes", "1", "--json").json["log"]
+    said = fqi("compare", "bc", "--log", log, *FEW)
+    assert said.code == 2
+    assert "bc on CartPole-v1: cloning: one episode alone leaves none to hold out" in said.err
+    assert not list(Path("comparisons").glob("*"))
+
+
 def test_without_run_and_log_the_next_command_is_named(refused):
     assert "fqi collect" in refused("compare")
 
