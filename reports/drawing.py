@@ -73,6 +73,7 @@ LEGEND = 70  # characters of a line of the legend, with 5 for each of its marks
 MARKED = 25  # points up to which each is marked
 MOST_BANDS = 8  # kept in the numbers of a figure
 MOST_HOVERED = 400  # points along the x axis of which a pointer is told
+REACH = 1.5  # a band is shown as far beyond its lines as so many times their range
 SPREADS = 30  # a curve that reaches so many times further than what it is held against needs a logarithm
 
 
@@ -142,6 +143,25 @@ class Sheet:
             self.axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=reference))
             self.axes.set_ylabel(f"{self.axes.get_ylabel()}, log scale beyond ±{number(reference)}")
             self.logarithmic = True
+
+    def cut(self, lines: Sequence[Array]) -> str:
+        """Show what the lines do where bands around them are many times as wide; a sentence where bands are cut off."""
+        known = np.concatenate([line[np.isfinite(line)] for line in lines])
+        if self.logarithmic or not len(known):
+            return ""
+        low, high = float(known.min()), float(known.max())
+        room = REACH * ((high - low) or abs(high) or 1.0)
+        bottom, top = self.axes.get_ylim()
+        if bottom >= low - room and top <= high + room:
+            return ""
+        self.axes.set_ylim(max(bottom, low - room), min(top, high + room))
+        return " Bands are cut off where they leave the picture."
+
+    def square(self, ends: Array) -> None:
+        """The same range and few numbers along both axes."""
+        self.axes.set(xlim=ends, ylim=ends)
+        for axis in (self.axes.xaxis, self.axes.yaxis):
+            axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
 
     def logarithm(self) -> None:
         """A log scale for y, where anything is positive."""

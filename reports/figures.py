@@ -44,11 +44,11 @@ def values(evidence: Evidence) -> Drawn | None:
         sheet.line(rounds, mean, colour, label, dashed=label == "realised", marker="o" if label == "predicted" else "s")
     sheet.over_rounds(rounds)
     sheet.stretch([predicted[0], realised[0]], _largest(realised[0]))
-    last = judged[-1]
+    cut, last = sheet.cut([predicted[0], realised[0]]), judged[-1]
     return sheet.drawn(
         "What the run predicts at the start states, and the discounted return that its greedy policy then earned from "
         f"the same states. {_band_words(judged, 'predicted')} Where predicted lies above realised, "
-        "values are too high.",
+        f"values are too high.{cut}",
         f"Line chart over {_over(judged)}. Predicted value {_from_to(judged, 'predicted')}; realised value "
         f"{_from_to(judged, 'discounted')}; bias at round {last['round']} {number(last['bias'].mean, sign=True)}.",
     )
@@ -66,11 +66,13 @@ def returns(evidence: Evidence) -> Drawn | None:
     sheet.band(rounds, low, high, REALISED)
     sheet.line(rounds, mean, REALISED, "mean", marker="s")
     sheet.over_rounds(rounds)
+    cut = sheet.cut([mean])
     best = int(np.nanargmax(mean)) if np.isfinite(mean).any() else 0
     return sheet.drawn(
         "Undiscounted return of an episode up to the time limit. "
         + _band_words(judged, "return")
-        + (" Thin lines: each member." if several else ""),
+        + (" Thin lines: each member." if several else "")
+        + cut,
         f"Line chart over {_over(judged)}. Return {_from_to(judged, 'return')}; highest at round {rounds[best]}, "
         f"{number(float(mean[best]))}.",
     )
@@ -100,8 +102,9 @@ def bias(evidence: Evidence) -> Drawn | None:
     sheet.over_rounds(rounds)
     realised = _bands(judged, "discounted")[0]
     sheet.stretch([mean], _largest(realised))
+    cut = sheet.cut([mean, np.zeros(1)])
     return sheet.drawn(
-        f"Above zero values are too high, below it too low. {_band_words(judged, 'bias')}",
+        f"Above zero values are too high, below it too low. {_band_words(judged, 'bias')}{cut}",
         f"Line chart over {_over(judged)}. Bias {_from_to(judged, 'bias')}.",
     )
 
@@ -125,7 +128,7 @@ def calibration(evidence: Evidence) -> Drawn | None:
         ends = ends + np.array([-margin, margin])
         sheet.points(x, y, PREDICTED, "start state")
         sheet.axes.plot(ends, ends, color=SOFT, linewidth=1, linestyle=(0, (2, 2)), label="predicted = realised")
-        sheet.axes.set(xlim=ends, ylim=ends)
+        sheet.square(ends)
     total = sum(len(row["predicted"]) for row in rows)
     shown = "" if len(x) == total else f" {number(len(x))} of {number(total)} are drawn, evenly spread."
     below = float((y < x).mean()) if len(x) else float("nan")

@@ -39,7 +39,7 @@ def calibration_of_states(evidence: Evidence) -> Drawn | None:
             within = np.array([x.min(), x.max()])
             sheet.axes.plot(within, found["intercept"] + found["slope"] * within, color=REALISED, label="fitted line")
             words = f"the line realised = {number(found['intercept'])} + {number(found['slope'])} × predicted fits them"
-        sheet.axes.set(xlim=ends, ylim=ends)
+        sheet.square(ends)
     played = (
         "exact, from the known model"
         if found["rollouts"] is None
