@@ -16,10 +16,11 @@ from fqi.nest import Nest
 from fqi.networks.alignment import aligned
 from fqi.networks.perceptrons import Dense
 from fqi.qfunctions.contract import ContinuousQ
-from fqi.qfunctions.heads import Kind, Rows
+from fqi.qfunctions.heads import Kind
 from fqi.qfunctions.inputs import ColumnEncoder, Columns
 from fqi.qfunctions.networks import Networks
 from fqi.qfunctions.pairs import LogSearch, Pairs
+from fqi.qfunctions.rows import Rows
 from fqi.qfunctions.settings import MlpSettings
 from fqi.transitions import Transitions
 from fqi.values import Value

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 
@@ -19,74 +17,16 @@ from fqi.networks.adam import Adam
 from fqi.networks.alignment import ALIGN
 from fqi.networks.contract import Architecture
 from fqi.networks.graphs import CudaGraph, Graph
+from fqi.networks.precision import arithmetic
 from fqi.qfunctions import quantiles
+from fqi.qfunctions.best import Best
 from fqi.qfunctions.captured import Captured
 from fqi.qfunctions.contract import Weights
+from fqi.qfunctions.drawn import Drawn
 from fqi.qfunctions.inputs import Inputs, Window
+from fqi.qfunctions.rows import Ahead, Rows
 from fqi.qfunctions.settings import Regression
-
-
-@dataclass(frozen=True)
-class State:
-    """All that changes while P heads train; a slice of it is the state of those heads, in the same memory."""
-
-    flat: torch.Tensor  # [P, n] parameters
-    first: torch.Tensor  # [P, n] Adam's first moment
-    second: torch.Tensor  # [P, n] Adam's second moment
-    count: torch.Tensor  # [P] Adam's steps
-    mean: torch.Tensor  # [P] of the targets
-    scale: torch.Tensor  # [P] of the targets
-    draws: torch.Tensor  # [P, bytes] state of each head's generator
-    slope: torch.Tensor  # [P] norm of the gradient in the last step of a round, for those who watch
-
-    @classmethod
-    def new(
-        cls, architecture: Architecture | Sequence[Architecture], seeds: Sequence[int], device: torch.device
-    ) -> State:
-        """New heads of one architecture; of several, each has memory for the largest."""
-        every = architecture if isinstance(architecture, Sequence) else [architecture]
-        P, n = len(seeds), max(one.parameters for one in every)
-        flat, first, second = (torch.zeros(P, n, device=device) for _ in range(3))
-        count, mean, scale, slope = (torch.zeros(P, device=device) for _ in range(4))
-        draws = torch.stack([torch.Generator(device).manual_seed(seed).get_state() for seed in seeds])
-        return cls(flat, first, second, count, mean, scale, draws, slope)
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        return dict(vars(self))
-
-    def part(self, heads: slice) -> State:
-        return State(**{name: tensor[heads] for name, tensor in self.tensors().items()})
-
-
-@dataclass(frozen=True)
-class Ahead:
-    """Where the rows lead, for a loss that asks the frozen Q for more than its targets say."""
-
-    frame: torch.Tensor  # [B]
-    discount: torch.Tensor  # [B]
-    allowed: torch.Tensor  # [F, A] bool: the actions among which the best is sought
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The regression table without its targets; frames are stored once and gathered by row."""
-
-    inputs: Inputs  # [F, D]
-    frame: torch.Tensor  # [B]
-    action: torch.Tensor  # [B]
-    training: torch.Tensor  # [T] rows that are regressed on
-    held: torch.Tensor  # [B - T] rows that are not
-    ahead: Ahead | None = None  # where a loss asks for it
-
-    def packed(self) -> tuple[Inputs, torch.Tensor]:
-        """Inputs [T, D] and actions [T] of the training rows, one behind the other."""
-        return self.inputs.packed(self.frame[self.training]), self.action[self.training]
-
-    def tensors(self) -> tuple[torch.Tensor, ...]:
-        """All memory behind them, to be shared with other processes."""
-        ahead = () if self.ahead is None else vars(self.ahead).values()
-        return *self.inputs.tensors(), self.frame, self.action, self.training, self.held, *ahead
-
+from fqi.qfunctions.state import State
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
 """Inputs [P, b, D], actions [P, b, 1], targets [P, b, N], and what slopes are multiplied by [P, b, 1]; None: 1. N is 1,
@@ -218,9 +158,9 @@ class Heads:
         normal = normal.unsqueeze(2)  # [P, T, 1]
         if around is not None:
             normal = normal + around.div_(state.scale[:, None, None])
-        done, best = 0, _Best(self, all_targets) if settings.patience else None
+        done, best = 0, Best(self, all_targets) if settings.patience else None
         check = -(-settings.updates // settings.checks)
-        drawn = None if weights is None else _Drawn.of(weights, self.rows.training)
+        drawn = None if weights is None else Drawn.of(weights, self.rows.training)
         steps = self._stepped(normal, drawn) if self.graph is None else self._captured(normal, drawn)
         for done in steps:
             if best and (done % check == 0 or done == settings.updates) and best.look():
@@ -250,13 +190,13 @@ class Heads:
         state.mean.copy_(mean)
         state.scale.copy_(scale)
 
-    def _stepped(self, targets: torch.Tensor, drawn: _Drawn | None) -> Iterator[int]:
+    def _stepped(self, targets: torch.Tensor, drawn: Drawn | None) -> Iterator[int]:
         """The steps of a round, one by one: how many are done."""
         for done, (inputs, actions, wanted, factor) in enumerate(self._batches(targets, drawn)):
             self._step(inputs, actions, wanted, self._rates(done), factor)
             yield done + 1
 
-    def _captured(self, targets: torch.Tensor, drawn: _Drawn | None) -> Iterator[int]:
+    def _captured(self, targets: torch.Tensor, drawn: Drawn | None) -> Iterator[int]:
         """The same by the recorded graph, which is made once for the rows that are bound."""
         assert self.graph is not None
         slope = None if drawn is None else drawn.slope
@@ -270,7 +210,7 @@ class Heads:
         """Rows of a batch: whole cache lines where there are as many."""
         return min(self.settings.batch, max(rows - rows % ALIGN, min(rows, ALIGN)))
 
-    def _orders(self, rows: int, drawn: _Drawn | None) -> Iterator[Window]:
+    def _orders(self, rows: int, drawn: Drawn | None) -> Iterator[Window]:
         """The training rows [P, n * b] of the round's batches, a block of batches at a time: shuffle, slice; again when
         the rows run out. Rows that are drawn by weight come anew for each block instead."""
         size = self._size(rows)
@@ -284,7 +224,7 @@ class Heads:
                 if left == 0:
                     return
 
-    def _batches(self, targets: torch.Tensor, drawn: _Drawn | None = None) -> Iterator[Batch]:
+    def _batches(self, targets: torch.Tensor, drawn: Drawn | None = None) -> Iterator[Batch]:
         """The round's batches [P, b, …]: a block of them is gathered, and then sliced."""
         P, rows, _ = targets.shape
         size, offset = self._size(rows), torch.arange(P, device=self.device)[:, None] * rows
@@ -303,7 +243,7 @@ class Heads:
             for i in range(count):
                 yield inputs[:, i], actions[:, i], wanted[:, i], None if factor is None else factor[:, i]
 
-    def _windows(self, size: int, block: int, updates: int, drawn: _Drawn | None) -> Iterator[Window]:
+    def _windows(self, size: int, block: int, updates: int, drawn: Drawn | None) -> Iterator[Window]:
         """Rows in the order in which they are regressed on, epoch after epoch or draw after draw, without end."""
         while True:
             if drawn is None:
@@ -383,23 +323,6 @@ class Heads:
         return (chosen - targets[:, rows.held]).square().mean(1)
 
 
-@contextmanager
-def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """How a GPU multiplies float32 meanwhile: as tf32 where that is asked for, else exactly, convolutions too."""
-    if device.type != "cuda":
-        yield
-        return
-    parts: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
-    before = [part.fp32_precision for part in parts]
-    try:
-        for part in parts:
-            part.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-        yield
-    finally:
-        for part, own in zip(parts, before, strict=True):
-            part.fp32_precision = own
-
-
 def norms(rows: torch.Tensor) -> torch.Tensor:
     """[P] the length of each row; in float64, so that how many rows lie beside it does not show."""
     found: torch.Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
@@ -415,50 +338,3 @@ def alike(kinds: Sequence[Kind]) -> list[slice]:
     """Runs of heads of one architecture."""
     edges = [i for i in range(1, len(kinds)) if kinds[i].architecture != kinds[i - 1].architecture]
     return [slice(a, b) for a, b in pairwise([0, *edges, len(kinds)])]
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """Rows drawn with replacement, each head's in proportion to weights of its own."""
-
-    upto: torch.Tensor  # [P, T] float64: the weights of a training row and of all before it
-    slope: torch.Tensor | None  # [P, T] what the slope of a row drawn is multiplied by: 1 on average over the draws
-
-    @classmethod
-    def of(cls, weights: Weights, training: torch.Tensor) -> _Drawn:
-        draw = weights.draw[:, training].double()
-        upto = draw.cumsum(1)
-        if weights.slope is None:
-            return cls(upto, None)
-        slope = weights.slope[:, training]
-        return cls(upto, slope / ((draw * slope).sum(1) / upto[:, -1])[:, None].to(slope.dtype))
-
-    def rows(self, count: int, generators: Sequence[torch.Generator]) -> torch.Tensor:
-        """[P, count] training rows."""
-        found = []
-        for upto, generator in zip(self.upto, generators, strict=True):
-            point = torch.rand(count, generator=generator, device=upto.device, dtype=upto.dtype) * upto[-1]
-            found.append(torch.searchsorted(upto, point, right=True).clamp_max_(len(upto) - 1))
-        return torch.stack(found)
-
-
-class _Best:
-    """Each head's best weights by held-out loss within a round."""
-
-    def __init__(self, heads: Heads, targets: torch.Tensor) -> None:
-        self.heads, self.targets = heads, targets
-        self.loss = heads.held_out_loss(targets)
-        self.flat = heads.state.flat.clone()
-        self.since = torch.zeros_like(self.loss)
-
-    def look(self) -> bool:
-        """True when no head has become better for `patience` looks."""
-        loss = self.heads.held_out_loss(self.targets)
-        better = loss < self.loss
-        self.loss = torch.where(better, loss, self.loss)
-        self.flat = torch.where(better[:, None], self.heads.state.flat, self.flat)
-        self.since = torch.where(better, 0, self.since + 1)
-        return bool((self.since >= self.heads.settings.patience).all())
-
-    def take_back(self) -> None:
-        self.heads.state.flat.copy_(self.flat)

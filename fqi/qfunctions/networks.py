@@ -15,8 +15,10 @@ from fqi.nest import Nest
 from fqi.networks.alignment import ALIGN
 from fqi.qfunctions.contract import Fitted, QFunction, Weights, expect_tensors
 from fqi.qfunctions.disk import OnDisk
-from fqi.qfunctions.heads import Ahead, Kind, Rows, State, alike, heads_of, norms
+from fqi.qfunctions.heads import Kind, alike, heads_of, norms
 from fqi.qfunctions.inputs import Encoder
+from fqi.qfunctions.rows import Ahead, Rows
+from fqi.qfunctions.state import State
 from fqi.qfunctions.workers import Crew
 from fqi.transitions import Transitions
 

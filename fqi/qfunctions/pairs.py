@@ -9,7 +9,7 @@ import torch
 
 from fqi.maximise import Cem, Score, search, shifts
 from fqi.networks.perceptrons import Dense
-from fqi.qfunctions.heads import State
+from fqi.qfunctions.state import State
 from fqi.values import Value, worth_of_best
 
 TRIES = 4096  # actions valued at once by one head: hidden layers then fit a processor's cache

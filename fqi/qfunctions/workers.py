@@ -22,8 +22,10 @@ import torch.multiprocessing
 from fqi.errors import UserError
 from fqi.networks.alignment import ALIGN
 from fqi.qfunctions.contract import Weights
-from fqi.qfunctions.heads import Kind, Rows, State, heads_of
+from fqi.qfunctions.heads import Kind, heads_of
 from fqi.qfunctions.pairs import LogSearch
+from fqi.qfunctions.rows import Rows
+from fqi.qfunctions.state import State
 
 WINDOW = 65536  # frames that the workers value at once
 NUMBERS = 2**24  # values of a head at once, about

@@ -8,10 +8,11 @@ import torch
 
 from fqi.networks.perceptrons import Dense
 from fqi.qfunctions.contract import Weights
-from fqi.qfunctions.heads import Heads, State
+from fqi.qfunctions.heads import Heads
 from fqi.qfunctions.inputs import PIECE
 from fqi.qfunctions.mlp import Mlp
 from fqi.qfunctions.settings import MlpSettings
+from fqi.qfunctions.state import State
 from fqi.run import Run
 from fqi.training import configure, resume, train
 from fqi.transitions import transitions

@@ -11,11 +11,14 @@ import torch
 
 from fqi.networks.alignment import aligned
 from fqi.networks.perceptrons import Dense
-from fqi.qfunctions import heads as module
+from fqi.qfunctions.best import Best
 from fqi.qfunctions.contract import Weights
-from fqi.qfunctions.heads import Heads, Kind, Rows, State
+from fqi.qfunctions.drawn import Drawn
+from fqi.qfunctions.heads import Heads, Kind
 from fqi.qfunctions.inputs import PIECE, Columns
+from fqi.qfunctions.rows import Rows
 from fqi.qfunctions.settings import MlpSettings
+from fqi.qfunctions.state import State
 from fqi.qfunctions.workers import Share
 
 CPU = torch.device("cpu")
@@ -269,7 +272,7 @@ def test_rows_drawn_by_weight_come_as_often_as_they_weigh(monkeypatch):
     # Row 4 is held out. Head 0 draws 1 : 2 : 3 : 4, head 1 nearly row 2 alone, head 2 as head 0.
     draw = torch.tensor([[1.0, 2, 3, 4, 9], [1e-9, 1e-9, 1, 1e-9, 9], [1, 2, 3, 4, 9]])
     slope = torch.tensor([[4.0, 3, 2, 1, 9]] * 3)
-    drawn = module._Drawn.of(Weights(draw, slope), heads.rows.training)
+    drawn = Drawn.of(Weights(draw, slope), heads.rows.training)
     # Over head 0's draws the slopes average (4 + 6 + 6 + 4) / 10 = 2, over head 1's 2: both are scaled to 1.
     torch.testing.assert_close(drawn.slope, slope[:, :4] / 2)
     targets = features[:4, 0].repeat(3, 1) + 1000 * torch.arange(3)[:, None]
@@ -367,8 +370,8 @@ def test_the_last_step_is_looked_at_whatever_the_number_of_looks(monkeypatch):
     heads = heads_of((2, 8, 3), seeds=(0,), patience=99, checks=3, updates=10, batch=16)
     bound(heads, rows_of(features, actions, 40))
     looks = []
-    look = module._Best.look
-    monkeypatch.setattr(module._Best, "look", lambda self: looks.append(heads.state.count.item()) or look(self))
+    look = Best.look
+    monkeypatch.setattr(Best, "look", lambda self: looks.append(heads.state.count.item()) or look(self))
     heads.fit(targets)
     assert looks == [4, 8, 10]
 
