@@ -34,7 +34,12 @@ def main():
             for number in rounds:
                 own = [float(np.mean(row["returns"])) for row in rows if row["round"] == number]
                 each = ", ".join(f"{earned:.0f}" for earned in own)
-                print(f"{precision:8} round {number}: mean {np.mean(own):.1f} of members {each}", flush=True)
+                loss = [row["heldout_loss"] for row in run.metrics if row["round"] == number]
+                print(
+                    f"{precision:8} round {number}: mean {np.mean(own):.1f} of members {each}; held-out squared error "
+                    f"{np.mean(loss):.5f} ({', '.join(f'{one:.5f}' for one in loss)})",
+                    flush=True,
+                )
             print(f"{precision:8} {seconds:.0f} s", flush=True)
 
 
