@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, SymmetricalLogLocator
+from PIL import Image
 
 from fqi.nest import Array
 from fqi.reports.words import number
@@ -72,6 +73,7 @@ STYLE: Any = {
     "path.simplify_threshold": 0.2,
     "figure.dpi": 72,
 }
+DENSITY = 200  # pixels per inch of a PNG
 LEGEND = 70  # characters of a line of the legend, with 5 for each of its marks
 MARKED = 25  # points up to which each is marked
 MOST_BANDS = 8  # kept in the numbers of a figure
@@ -239,8 +241,12 @@ class Sheet:
         buffer = io.BytesIO()
         self.figure.set_layout_engine("none")  # it was laid out for the SVG; the same again would be half the time
         self.figure.set_facecolor("white")
-        self.figure.set_dpi(200)
-        FigureCanvasAgg(self.figure).print_png(buffer, metadata={"Software": None})
+        self.figure.set_dpi(DENSITY)
+        canvas = FigureCanvasAgg(self.figure)
+        canvas.draw()
+        # Nothing is transparent, and without that channel the file is smaller and written in half the time.
+        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        picture.save(buffer, "PNG", dpi=(DENSITY, DENSITY), compress_level=3)
         return buffer.getvalue()
 
 
