@@ -234,7 +234,8 @@ class Sheet:
         self.figure.set_facecolor("none")
         self.axes.set_facecolor("none")
         # The canvases are asked themselves: `savefig` draws everything once more beforehand, for the layout alone.
-        FigureCanvasSVG(self.figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+        canvas: Any = FigureCanvasSVG(self.figure)  # whose methods have no types
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
         return buffer.getvalue()
 
     def _png(self) -> bytes:
@@ -242,7 +243,7 @@ class Sheet:
         self.figure.set_layout_engine("none")  # it was laid out for the SVG; the same again would be half the time
         self.figure.set_facecolor("white")
         self.figure.set_dpi(DENSITY)
-        canvas = FigureCanvasAgg(self.figure)
+        canvas: Any = FigureCanvasAgg(self.figure)
         canvas.draw()
         # Nothing is transparent, and without that channel the file is smaller and written in half the time.
         picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
