@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,12 +48,18 @@ def _main(
     pass
 
 
+@functools.cache
+def _command() -> Any:
+    """All commands with all their flags, put together once: Typer itself would do it again at every call."""
+    return typer.main.get_command(app)
+
+
 def run() -> None:
     """Run the command line; every error a user can mend is one sentence and exit code 2."""
     warnings.showwarning = _show_warning
     code = 1
     try:
-        code = app(standalone_mode=False) or 0
+        code = _command()(standalone_mode=False) or 0
         if code == 130:  # Typer has swallowed a Ctrl-C
             _complain("interrupted", code)
     except UserError as error:

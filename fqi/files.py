@@ -14,8 +14,11 @@ from fqi.errors import UserError
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside the target to write to; the target is replaced when the block ends without an error."""
+def replacing(path: Path, *, settle: bool = True) -> Iterator[Path]:
+    """A path beside the target to write to; the target is replaced when the block ends without an error.
+
+    Without `settle` the caller syncs the folder, once for all that it writes there.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         try:
@@ -25,7 +28,8 @@ def replacing(path: Path) -> Iterator[Path]:
             draft.replace(path)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-        sync(path.parent)
+        if settle:
+            sync(path.parent)
     finally:
         with contextlib.suppress(OSError):  # where nothing can be written, there is nothing to remove
             draft.unlink(missing_ok=True)
@@ -62,15 +66,15 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace the file's content at once."""
-    with replacing(path) as draft:
+def write_bytes(path: Path, content: bytes, *, settle: bool = True) -> None:
+    """Replace the file's content at once; `settle` as in `replacing`."""
+    with replacing(path, settle=settle) as draft:
         draft.write_bytes(content)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, *, settle: bool = True) -> None:
     """Replace the file by this content as JSON; numbers that are not finite are written as null."""
-    write_bytes(path, (json.dumps(finite(content), indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, (json.dumps(finite(content), indent=1, ensure_ascii=False) + "\n").encode(), settle=settle)
 
 
 def json_line(content: Any) -> str:

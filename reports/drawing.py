@@ -13,8 +13,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, SymmetricalLogLocator
+from PIL import Image
 
 from fqi.nest import Array
 from fqi.reports.words import number
@@ -42,6 +45,7 @@ STYLE: Any = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.titlepad": 20,
+    "axes.titley": 1.0,  # where it comes to stand anyway; left to itself, it has all ticks laid out at every look
     "axes.labelsize": 8.5,
     "axes.labelcolor": INK,
     "axes.edgecolor": SOFT,
@@ -69,6 +73,7 @@ STYLE: Any = {
     "path.simplify_threshold": 0.2,
     "figure.dpi": 72,
 }
+DENSITY = 200  # pixels per inch of a PNG
 LEGEND = 70  # characters of a line of the legend, with 5 for each of its marks
 MARKED = 25  # points up to which each is marked
 MOST_BANDS = 8  # kept in the numbers of a figure
@@ -248,14 +253,21 @@ class Sheet:
         buffer = io.StringIO()
         self.figure.set_facecolor("none")
         self.axes.set_facecolor("none")
-        self.figure.savefig(buffer, format="svg", dpi=72, metadata={"Date": None, "Creator": None})
+        # The canvases are asked themselves: `savefig` draws everything once more beforehand, for the layout alone.
+        canvas: Any = FigureCanvasSVG(self.figure)  # whose methods have no types
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
         return buffer.getvalue()
 
     def _png(self) -> bytes:
         buffer = io.BytesIO()
         self.figure.set_layout_engine("none")  # it was laid out for the SVG; the same again would be half the time
         self.figure.set_facecolor("white")
-        self.figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+        self.figure.set_dpi(DENSITY)
+        canvas: Any = FigureCanvasAgg(self.figure)
+        canvas.draw()
+        # Nothing is transparent, and without that channel the file is smaller and written in half the time.
+        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        picture.save(buffer, "PNG", dpi=(DENSITY, DENSITY), compress_level=3)
         return buffer.getvalue()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fqi.nest import Array
@@ -42,8 +44,11 @@ def spread_of_values(evidence: Evidence) -> Drawn | None:
     if not rows:
         return None
     quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
-    rounds = np.array(sorted({row["round"] for row in rows}))
-    found = np.array([_quantiles([row for row in rows if row["round"] == k], quantiles) for k in rounds])  # [K, 5]
+    of: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        of.setdefault(row["round"], []).append(row)
+    rounds = np.array(sorted(of))
+    found = np.array([_quantiles(of[k], quantiles) for k in sorted(of)])  # [K, 5]
     sheet = Sheet("spread", "How Q is spread over the log", "round", VALUE)
     sheet.band(rounds, found[:, 0], found[:, 4], REALISED, "90 % of all")
     sheet.band(rounds, found[:, 1], found[:, 3], REALISED, "50 %")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fqi.errors import UserError
-from fqi.reports.statistics import Interval, over_members, paired, share
+from fqi.reports.statistics import Interval, mean_of, over_members, paired, share
 
 SAME = ("environment", "seed", "episodes", "gamma", "limit")  # of all members of a round
 
@@ -72,16 +72,20 @@ def _round(number: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _member(row: dict[str, Any]) -> dict[str, Any]:
     """One member's means, as JSON values."""
 
-    def mean(interval: Interval) -> float | None:
-        return interval.mean if interval.mean == interval.mean else None
+    def mean(values: Sequence[Any]) -> float | None:
+        found = mean_of(values)
+        return found if found == found else None
 
+    gaps = [
+        None if None in pair else pair[0] - pair[1] for pair in zip(row["predicted"], row["discounted"], strict=True)
+    ]
     return {
         "member": int(row["member"]),
-        "return": mean(over_members([row["returns"]])),
-        "discounted": mean(over_members([row["discounted"]])),
-        "predicted": mean(over_members([row["predicted"]])),
-        "bias": mean(paired([row["predicted"]], [row["discounted"]])),
-        "success": None if row["success"] is None else mean(share([row["success"]])),
+        "return": mean(row["returns"]),
+        "discounted": mean(row["discounted"]),
+        "predicted": mean(row["predicted"]),
+        "bias": mean(gaps),
+        "success": None if row["success"] is None else mean([float(hit) for hit in row["success"]]),
     }
 
 

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from fqi.errors import UserError
-from fqi.files import write_bytes, write_json
+from fqi.files import sync, write_bytes, write_json
 from fqi.reports.drawing import COLOURS, Drawn
 from fqi.reports.markdown import markdown
 from fqi.reports.methods import METHODS
@@ -71,12 +71,14 @@ def render(template: str, content: Mapping[str, Any], figures: Sequence[Drawn], 
 def write(page: Path, html: str, content: Mapping[str, Any], figures: Sequence[Drawn]) -> Path:
     """The page, its numbers as JSON and its figures as files; the page last, so that it never stands alone."""
     try:
-        (page.parent / f"{page.stem}_figures").mkdir(parents=True, exist_ok=True)
+        folder = page.parent / f"{page.stem}_figures"
+        folder.mkdir(parents=True, exist_ok=True)
         for entry, figure in zip(content["figures"], figures, strict=True):
-            write_bytes(page.parent / entry["svg"], figure.svg.encode())
-            write_bytes(page.parent / entry["png"], figure.png)
+            write_bytes(page.parent / entry["svg"], figure.svg.encode(), settle=False)
+            write_bytes(page.parent / entry["png"], figure.png, settle=False)
             if figure.data:
-                write_json(page.parent / entry["json"], figure.data)
+                write_json(page.parent / entry["json"], figure.data, settle=False)
+        sync(folder)
         write_json(page.with_suffix(".json"), content)
         write_bytes(page, html.encode())
     except OSError as error:

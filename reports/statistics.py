@@ -64,6 +64,12 @@ def over_members(values: Sequence[Sequence[float | None]]) -> Interval:
     return Interval(mean, low + min(shift, 0.0), high + max(shift, 0.0), episodes, members, OVER_EPISODES)
 
 
+def mean_of(values: Sequence[float | None]) -> float:
+    """The mean that `over_members` says of one member; not a number where some values are not finite."""
+    row = _row(values)
+    return _mean(row) if np.isfinite(row).all() else float("nan")
+
+
 def paired(first: Sequence[Sequence[float | None]], second: Sequence[Sequence[float | None]]) -> Interval:
     """The mean of first - second, taken episode by episode of each member, so that what both share cancels."""
     pairs = zip(first, second, strict=True)

@@ -50,7 +50,7 @@ def _settings(config: Config, metrics: Rows, evaluations: Rows) -> list[Setting]
         )
         for place, (label, setting) in enumerate(zip(config.labels, config.settings, strict=True))
     ]
-    return sorted(found, key=_earned, reverse=True)
+    return sorted(found, key=_earned, reverse=True) if len(found) > 1 else found
 
 
 def _own(rows: Rows, place: int, config: Config) -> Rows:
@@ -60,8 +60,8 @@ def _own(rows: Rows, place: int, config: Config) -> Rows:
 
 
 def _earned(setting: Setting) -> float:
-    judged = by_round(setting.evaluations)
-    mean = judged[-1]["return"].mean if judged else float("-inf")
+    judged = _judged(setting)
+    mean = float("-inf") if judged is None else float(judged["return"].mean)
     return mean if mean == mean else float("-inf")
 
 
@@ -80,7 +80,8 @@ def side_by_side(settings: Sequence[Setting]) -> dict[str, Any] | None:
 
 
 def _judged(setting: Setting) -> dict[str, Any] | None:
-    judged = by_round(setting.evaluations)
+    last = max((row["round"] for row in setting.evaluations), default=None)
+    judged = by_round([row for row in setting.evaluations if row["round"] == last])
     return judged[-1] if judged else None
 
 
@@ -132,9 +133,9 @@ def _behind(setting: Setting, first: Setting, number: int) -> Any:
 
 def figure(settings: Sequence[Setting]) -> Drawn | None:
     """What each setting earned over rounds."""
-    drawn = [(s, by_round(s.evaluations)) for s in settings[:DRAWN]]
-    if len(settings) == 1 or not drawn[0][1]:
+    if len(settings) == 1 or not settings[0].evaluations:
         return None
+    drawn = [(s, by_round(s.evaluations)) for s in settings[:DRAWN]]
     sheet = Sheet("settings", "Return of each setting", "round", "return (reward per episode)")
     for place, (setting, judged) in enumerate(drawn):
         rounds = np.array([row["round"] for row in judged])

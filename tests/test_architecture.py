@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -29,9 +30,16 @@ def files_of(room):
 EVERY_FILE = [(room, file) for room in ALLOWED for file in files_of(room)]
 
 
-def imports(file, room):
-    """(line, dotted name) of every import, wherever it stands; `from a import b` counts as a and as a.b."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+@functools.cache
+def nodes(file):
+    """What is looked at in a file, wherever it stands: imports and calls."""
+    whole = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    return [node for node in whole if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)]
+
+
+def imports(file):
+    """(line, dotted name) of every import; `from a import b` counts as a and as a.b."""
+    for node in nodes(file):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -50,7 +58,7 @@ def test_every_room_was_found():
 def test_no_room_imports_in_a_wrong_direction(room):
     wrong = []
     for file in files_of(room):
-        for line, name in imports(file, room):
+        for line, name in imports(file):
             parts = name.split(".")
             reached = parts[1] if parts[0] == "fqi" and len(parts) > 1 and parts[1] in ROOMS else "core"
             if reached not in {"core", room} | ALLOWED[room]:
@@ -62,8 +70,8 @@ def test_no_room_is_imported_by_its_bare_name():
     # In site-packages these would be other people's.
     bare = [
         f"{file}:{line} imports {name}"
-        for room, file in EVERY_FILE
-        for line, name in imports(file, room)
+        for _, file in EVERY_FILE
+        for line, name in imports(file)
         if name.split(".")[0] in {*ROOMS, "tests"}
     ]
     assert not bare
@@ -81,9 +89,9 @@ def test_the_links_are_relative_and_point_to_the_rooms(room):
 def test_nothing_that_is_loaded_can_execute():
     modules = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
     bad = []
-    for room, file in EVERY_FILE:
-        bad += [f"{file}:{n} imports {name}" for n, name in imports(file, room) if name.split(".")[0] in modules]
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for _, file in EVERY_FILE:
+        bad += [f"{file}:{n} imports {name}" for n, name in imports(file) if name.split(".")[0] in modules]
+        for node in nodes(file):
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)

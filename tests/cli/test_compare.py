@@ -90,6 +90,7 @@ def test_a_run_goes_on_in_the_round_at_which_it_was_stopped(fqi, latest, monkeyp
     assert seen == [1, 2]
 
 
+@pytest.mark.slow
 def test_several_tasks_collect_a_log_for_each(fqi, folder):
     settings = ("fqi:updates=5,width=8,iterations=2", "bc:updates=10,width=8")
     words = ("--env", "CartPole-v1", "--env", "MountainCar-v0", "--steps", "300", "--iterations", "1", *FEW)

@@ -22,7 +22,7 @@ def test_from_log_to_page(fqi: Any, log: str) -> None:
     trained = fqi("train", log, *SMALL, "--out", "run", "--json").json
     assert (trained["rounds"], trained["regressor"]) == (2, "mlp")
     assert fqi("train", "--resume", "run", "--iterations", "3", "--json").json["rounds"] == 3
-    judged = fqi("evaluate", "run", "--episodes", "2", "--rounds", "1,3")
+    judged = fqi("evaluate", "run", "--episodes", "2", "--rounds", "1,3", "--states", "5")
     assert judged.code == 0, judged
     page = fqi("report", "run")
     assert page.code == 0, page

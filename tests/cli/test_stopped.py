@@ -90,6 +90,7 @@ def test_a_stopped_collection_goes_on(fqi: Fqi, how: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.slow
 def test_a_stopped_training_goes_on(fqi: Fqi, copies: Path, how: signal.Signals) -> None:
     code, error = stop(TRAIN, lambda: len(list(Path("stopped/rounds").glob("0*"))) > 3, how)
     assert code == (130 if how is signal.SIGINT else -signal.SIGKILL)

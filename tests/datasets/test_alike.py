@@ -145,6 +145,7 @@ class Nothing(Datasets):
         return None
 
 
+@pytest.mark.slow
 def test_damaged_headers_are_never_read_otherwise_than_by_hdf5(
     sound: tuple[Path, Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

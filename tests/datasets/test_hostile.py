@@ -146,6 +146,7 @@ def test_a_truncated_file_is_told_at_any_length(path: Path) -> None:
         assert check(path)
 
 
+@pytest.mark.slow
 def test_flipped_bytes_never_raise_anything_but_a_sentence(path: Path) -> None:
     """Wherever a byte flips, the log is refused, or verified to be unchanged, or the flip lay in unused space."""
     content = path.read_bytes()

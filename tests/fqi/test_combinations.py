@@ -171,7 +171,19 @@ def by_default(kind: str, option: Option) -> bool:
 
 
 def configured(kind: str, flags: Flags) -> Config:
-    return configure(small_log(kind), flags={"regressor": kind, "gamma": 0.5, **SMALL.get(kind, {}), **flags})
+    found = _configured(kind, tuple(sorted(flags.items())))
+    if isinstance(found, str):
+        raise UserError(found)
+    return found
+
+
+@functools.cache
+def _configured(kind: str, flags: tuple[tuple[str, Any], ...]) -> Config | str:
+    """The settings, or why these options do not go together; the same ones are asked for again and again."""
+    try:
+        return configure(small_log(kind), flags={"regressor": kind, "gamma": 0.5, **SMALL.get(kind, {}), **dict(flags)})
+    except UserError as error:
+        return str(error)
 
 
 def refused(kind: str, flags: Flags) -> str:
@@ -243,7 +255,7 @@ def one_clone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Trees are left out for their slowness: what they have in common with linear is tested with it.
-@pytest.mark.parametrize("kind", ["table", "linear", "mlp"])
+@pytest.mark.parametrize("kind", ["table", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("linear", "mlp"))])
 def test_every_pair_of_options(kind: str) -> None:
     assert ignored(kind, options_of(kind, TrainSettings, REGRESSORS[kind].settings)) == []
 

@@ -62,7 +62,7 @@ SWEEPS = {
 }
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "all" else n for n in SWEEPS])
 def test_a_member_is_what_it_would_be_alone(name, tmp_path):
     sweep = SWEEPS[name]
     run = trained(tmp_path / "sweep", sweep, iterations=3, workers=2 if name == "all" else 1)

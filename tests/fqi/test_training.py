@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 import random
 import shutil
@@ -24,7 +25,7 @@ from fqi.run import Run
 from fqi.training import DivergedError, configure, resume, train, training_rows
 from fqi.transitions import transitions
 from tests.fqi.small import log_of
-from tests.fqi.training_kit import assert_same, config_of, files, rows, walks
+from tests.fqi.training_kit import assert_same, config_of, files, rows, start_or_go_on, walks
 
 LOG = walks()
 ROOT = Path(__file__).parents[2]
@@ -364,6 +365,7 @@ def test_the_number_of_workers_does_not_change_a_bit(tmp_path):
     assert_same(one, two)
 
 
+@pytest.mark.slow
 def test_nor_does_it_with_weights_and_a_penalty(tmp_path):
     log = walks(6)
     settings = {"seeds": 3, "iterations": 2, "weights": "prioritised", "conservative": 0.5}
@@ -374,38 +376,45 @@ def test_nor_does_it_with_weights_and_a_penalty(tmp_path):
 
 def child(code):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # A shell without job control has what it starts in the background ignore SIGINT, and children inherit that.
     return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True,
-                            start_new_session=True)  # fmt: skip
+                            start_new_session=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
 
 
-def wait_for_round(process, path, number):
+def wait_for_round(path, number, lives):
     patience = time.monotonic() + 60
     while not (path / "rounds" / f"{number:05d}.safetensors").exists():
-        assert process.poll() is None, process.stderr.read()
+        assert lives()
         assert time.monotonic() < patience
         time.sleep(0.002)
 
 
 @pytest.mark.parametrize("more", [{}, {"sweep": {"lr": [1e-3, 1e-2], "clip": [0.5, 10.0]}}], ids=["plain", "sweep"])
-def test_kills_at_random_moments_leave_nothing_to_see(more, tmp_path):
-    whole = train(LOG, config_of(LOG, iterations=150, **more), tmp_path / "whole")
+@pytest.mark.slow
+def test_kills_at_random_moments_leave_nothing_to_see(more, tmp_path, monkeypatch):
+    # Each process is forked from one that has imported everything, which takes longer than to train.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.fqi.training_kit"])
+    whole = train(LOG, config_of(LOG, iterations=110, **more), tmp_path / "whole")
     path, draws = tmp_path / "killed", random.Random(0)
-    go = "from pathlib import Path; from tests.fqi.training_kit import start_or_go_on; start_or_go_on"
     seen = 0
     for _ in range(3):
-        process = child(f"{go}(Path({str(path)!r}), iterations=150, **{more!r})")
-        wait_for_round(process, path, seen + draws.randint(2, 30))
+        process = context.Process(target=start_or_go_on, args=(path,), kwargs={"iterations": 110, **more})
+        process.start()
+        wait_for_round(path, seen + draws.randint(2, 30), process.is_alive)
         time.sleep(draws.uniform(0, 0.01))
         process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         killed = Run.open(path)
         assert killed.record["status"] == "training"
         seen = killed.rounds[-1]
         assert len(killed.metrics) >= seen - 1
         for number in killed.rounds:  # every round that is there can be read
             killed.load(killed.build(), number)
-    assert seen < 150
+    assert seen < 110
     assert_same(whole, resume(Run.open(path), LOG))
 
 
@@ -441,6 +450,7 @@ def members_of(group):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.slow
 def test_worker_processes_end_with_their_parent(how, tmp_path):
     path = tmp_path / "run"
     # A script without a guard around its main part: workers must not run it again.
@@ -448,7 +458,7 @@ def test_worker_processes_end_with_their_parent(how, tmp_path):
         f"from pathlib import Path\nfrom tests.fqi.training_kit import start_or_go_on\n"
         f"start_or_go_on(Path({str(path)!r}), iterations=100_000, workers=2)"
     )
-    wait_for_round(process, path, 2)
+    wait_for_round(path, 2, lambda: process.poll() is None)
     assert len(members_of(process.pid)) >= 3
     if how == signal.SIGINT:
         os.killpg(process.pid, how)  # as a terminal does: everyone hears it

@@ -142,7 +142,7 @@ SLACK = 0.012
 
 
 @pytest.mark.parametrize("seeds", [5, 10])
-@pytest.mark.parametrize("tasks", [1, 4])
+@pytest.mark.parametrize("tasks", [1, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["normal", "skewed", "ceiling"])
 def test_intervals_of_the_iqm_hold_the_truth(kind, tasks, seeds):
     draw = {

@@ -48,10 +48,17 @@ def kinds(comparison: Comparison) -> list[str]:
 # ---- the page
 
 
-def test_a_page_is_whole_and_stands_alone(tmp_path: Path) -> None:
-    path = write_comparison_report(filled(tmp_path / "c"))
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
+    """A finished comparison and its page, for reading."""
+    comparison = filled(tmp_path_factory.mktemp("usual") / "c")
+    return comparison, write_comparison_report(comparison)
+
+
+def test_a_page_is_whole_and_stands_alone(usual: tuple[Comparison, Path]) -> None:
+    comparison, path = usual
     page, content, html = read(path)
-    assert path == tmp_path / "c" / "report" / "comparison.html"
+    assert path == comparison.path / "report" / "comparison.html"
     assert [i for i in page.ids if i in SECTIONS] == SECTIONS
     assert len(set(page.ids)) == len(page.ids)
     assert path.stat().st_size < 1_500_000
@@ -66,8 +73,8 @@ def test_a_page_is_whole_and_stands_alone(tmp_path: Path) -> None:
     assert page.labels == [f["alt"] for f in content["figures"]]
 
 
-def test_every_number_of_the_tables_is_in_the_file_beside_it(tmp_path: Path) -> None:
-    page, content, _ = read(write_comparison_report(filled(tmp_path / "c")))
+def test_every_number_of_the_tables_is_in_the_file_beside_it(usual: tuple[Comparison, Path]) -> None:
+    page, content, _ = read(usual[1])
     own = content["tasks"][0]
     for row, line in zip(page.tables["returns-1"][1:], own["rows"], strict=True):
         reference = line["group"] == "reference"
@@ -108,9 +115,9 @@ def test_several_tasks_have_an_aggregate_and_a_profile(tmp_path: Path) -> None:
     assert row["scores"][0] == pytest.approx([(v - 20) / 480 for v in first["scores"]])
 
 
-def test_the_same_comparison_gives_the_same_bytes(tmp_path: Path) -> None:
-    comparison = filled(tmp_path / "c")
-    first, second = (write_comparison_report(comparison, tmp_path / name) for name in "ab")
+def test_the_same_comparison_gives_the_same_bytes(usual: tuple[Comparison, Path], tmp_path: Path) -> None:
+    comparison, first = usual
+    second = write_comparison_report(comparison, tmp_path / "b")
     files = sorted(p.relative_to(first.parent) for p in first.parent.rglob("*") if p.is_file())
     assert len(files) == 2 + 4 * 3
     for file in files:

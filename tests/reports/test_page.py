@@ -20,7 +20,7 @@ from fqi.reports import rendering
 from fqi.reports.page import numbers, write_report
 from fqi.reports.rendering import duration
 from fqi.reports.statistics import Interval
-from fqi.reports.words import number, triple
+from fqi.reports.words import number, percent, triple
 from fqi.run import Run
 
 SECTIONS = {"abstract", "figures", "numbers", "data", "settings", "reproduce", "method"}
@@ -115,9 +115,25 @@ def shown(interval: dict[str, Any], sign: bool = False) -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def test_a_page_is_whole_and_stands_alone(fresh: Callable[..., Run]) -> None:
+DESCRIBED = {"steps": 240, "length": {"mean": 24.0, "min": 24, "max": 24, "count": 10}}
+
+
+@pytest.fixture(scope="module")
+def usual(fresh: Callable[..., Run]) -> tuple[Run, Path]:
+    """An evaluated run and its page, for reading."""
     run = evaluated(fresh(), [2, 4, 6], success=[True, False] * 10)
-    path = write_report(run, None, {"steps": 240, "length": {"mean": 24.0, "min": 24, "max": 24, "count": 10}})
+    return run, write_report(run, None, DESCRIBED)
+
+
+@pytest.fixture(scope="module")
+def unevaluated(fresh: Callable[..., Run]) -> tuple[Run, Path]:
+    """A run that was never evaluated and whose log has changed, and its page, for reading."""
+    run = fresh(members=1)
+    return run, write_report(run, None, {"checksum": "deadbeef"})
+
+
+def test_a_page_is_whole_and_stands_alone(usual: tuple[Run, Path]) -> None:
+    run, path = usual
     page, content, html = read(path)
     assert path == run.path / "report" / "report.html"
     assert set(page.ids) >= SECTIONS
@@ -137,16 +153,16 @@ def test_a_page_is_whole_and_stands_alone(fresh: Callable[..., Run]) -> None:
     assert page.labels == [f["alt"] for f in content["figures"]]
 
 
-def test_numbers_on_the_page_are_those_of_the_json_file_and_of_the_run(fresh: Callable[..., Run]) -> None:
-    run = evaluated(fresh(), [2, 4, 6])
-    page, content, _ = read(write_report(run))
+def test_numbers_on_the_page_are_those_of_the_json_file_and_of_the_run(usual: tuple[Run, Path]) -> None:
+    run, path = usual
+    page, content, _ = read(path)
     rows = page.tables["evaluated"][1:]
     assert [row[0] for row in rows] == ["2", "4", "6"]
     for row, known in zip(rows, content["evaluated"], strict=True):
         assert row == [
             number(known["round"]), shown(known["return"]), number(known["predicted"]["mean"]),
             number(known["discounted"]["mean"]), shown(known["bias"], sign=True), number(known["ratio"]),
-            number(known["length"]["mean"]), "20 × 3",
+            percent(known["success"]), number(known["length"]["mean"]), "20 × 3",
         ]  # fmt: skip
     logged = [row["returns"] for row in run.evaluations if row["round"] == 6]
     assert content["evaluated"][-1]["return"]["mean"] == pytest.approx(sum(map(sum, logged)) / 60)
@@ -163,18 +179,18 @@ def test_numbers_on_the_page_are_those_of_the_json_file_and_of_the_run(fresh: Ca
         assert sentence["text"].replace("`", "") in page.text
 
 
-def test_the_same_run_gives_the_same_bytes(fresh: Callable[..., Run], tmp_path: Path) -> None:
-    run = evaluated(fresh(members=2), [6], members=2)
-    first, second = write_report(run, tmp_path / "a"), write_report(run, tmp_path / "b")
+def test_the_same_run_gives_the_same_bytes(usual: tuple[Run, Path], tmp_path: Path) -> None:
+    run, first = usual
+    second = write_report(run, tmp_path / "b", DESCRIBED)
     files = sorted(p.relative_to(first.parent) for p in first.parent.rglob("*") if p.is_file())
     assert len(files) == 2 + 3 * 10
     for file in files:
         assert (first.parent / file).read_bytes() == (second.parent / file).read_bytes()
 
 
-def test_never_evaluated(fresh: Callable[..., Run]) -> None:
-    run = fresh(members=1)
-    page, content, _ = read(write_report(run))
+def test_never_evaluated(unevaluated: tuple[Run, Path]) -> None:
+    run, path = unevaluated
+    page, content, _ = read(path)
     assert content["evaluated"] == []
     assert content["best_round"] is None
     assert "This run was never evaluated" in page.text
@@ -231,6 +247,7 @@ def test_hostile_text_stays_text(fresh: Callable[..., Run]) -> None:
     assert html.count("<script") == 1
 
 
+@pytest.mark.slow
 def test_many_rounds_and_members_stay_small(fresh: Callable[..., Run]) -> None:
     run = fresh(rounds=1, members=10)
     rows = metrics(1000, mean_q=lambda k: 100 * (1 - 0.99**k), members=10, noise=1.0)
@@ -252,9 +269,9 @@ def test_many_rounds_and_members_stay_small(fresh: Callable[..., Run]) -> None:
     assert len(page.tables["metrics"]) == 21
 
 
-def test_a_log_that_has_changed_is_said(fresh: Callable[..., Run]) -> None:
-    run = fresh(members=1)
-    page, _, _ = read(write_report(run, None, {"checksum": "deadbeef"}))
+def test_a_log_that_has_changed_is_said(unevaluated: tuple[Run, Path]) -> None:
+    run, path = unevaluated
+    page, _, _ = read(path)
     assert "it has the fingerprint deadbeef" in page.text
     own = run.record["log"]["fingerprint"]
     assert numbers(run, {"checksum": own})["log"]["changed"] is None
@@ -274,11 +291,12 @@ def test_commands_reproduce_what_was_logged(fresh: Callable[..., Run]) -> None:
 
 def test_where_the_page_goes(fresh: Callable[..., Run], tmp_path: Path) -> None:
     run = fresh(members=1, rounds=1)
-    assert write_report(run, tmp_path / "new" / "folder") == tmp_path / "new" / "folder" / "report.html"
     page = write_report(run, tmp_path / "mine.html")
     assert (tmp_path / "mine.json").exists()
     assert (tmp_path / "mine_figures" / "loss.png").exists()
     assert 'href="mine.json"' in page.read_text(encoding="utf-8")
+    (run.path / "metrics.jsonl").unlink()  # figures have been drawn once
+    assert write_report(run, tmp_path / "new" / "folder") == tmp_path / "new" / "folder" / "report.html"
     (tmp_path / "taken").write_text("")
     with pytest.raises(UserError, match=r"expected a folder or a file name that ends in \.html"):
         write_report(run, tmp_path / "taken")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from scipy.stats import spearmanr
 from scipy.stats import t as student
 
@@ -24,21 +25,23 @@ NUMBER = re.compile(r"[+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e−?\d+)?")
 CONSTANT = ("method", "settings", "reproduce", "data")
 
 
-def test_every_number_of_the_page_is_in_the_runs_files() -> None:
+@pytest.fixture(scope="module")
+def traced() -> tuple[str, set[str]]:
+    """The page, and every number that it may hold."""
     _, run = lake()
-    page = write_report(run)
-    html = page.read_text(encoding="utf-8")
-    known = known_words(run.path)
+    return write_report(run).read_text(encoding="utf-8"), known_words(run.path)
+
+
+def test_every_number_of_the_page_is_in_the_runs_files(traced: tuple[str, set[str]]) -> None:
+    html, known = traced
     unknown = [word for word in words_of(html) if word not in known]
     assert unknown == []
     assert len(words_of(html)) > 300
 
 
-def test_a_number_that_nobody_logged_is_found_out() -> None:
-    _, run = lake()
-    page = write_report(run)
-    html = page.read_text(encoding="utf-8").replace("</h1>", " 12.3456789</h1>", 1)
-    known = known_words(run.path)
+def test_a_number_that_nobody_logged_is_found_out(traced: tuple[str, set[str]]) -> None:
+    page, known = traced
+    html = page.replace("</h1>", " 12.3456789</h1>", 1)
     assert [word for word in words_of(html) if word not in known] == ["12.3456789"]
 
 

@@ -65,10 +65,10 @@ def learned_values(learned):
 @pytest.mark.parametrize("given", [
     {},
     {"double": True},
-    {"replay": "proportional"},
+    pytest.param({"replay": "proportional"}, marks=pytest.mark.slow),
     {"loss": "squared", "batch": 20},
     {"rung": "v2"},
-    {"rung": "v1", "steps": 4000},
+    pytest.param({"rung": "v1", "steps": 4000}, marks=pytest.mark.slow),
 ], ids=str)  # fmt: skip
 def test_values_become_the_optimal_ones(given):
     learned = dqn(Corridor(2), replace(CORRIDOR, **given), [1, 2], 50, None)

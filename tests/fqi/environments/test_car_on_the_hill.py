@@ -117,6 +117,7 @@ def test_random_episodes_have_the_known_length_and_luck() -> None:
     assert 6 <= goals <= 24
 
 
+@pytest.mark.slow
 def test_optimum_over_the_literature_states() -> None:
     best = car_on_the_hill_literature()
     assert best.values.mean() == pytest.approx(0.35276, abs=5e-6)

@@ -162,7 +162,7 @@ def test_neighbours_do_not_stay_together(tmp_path: Path) -> None:
     assert first.max() - first.min() > 180
 
 
-@pytest.mark.parametrize(("regressor", "stack"), [("mlp", 2), ("cnn", 2)])
+@pytest.mark.parametrize(("regressor", "stack"), [pytest.param("mlp", 2, marks=pytest.mark.slow), ("cnn", 2)])
 def test_training_from_disk_is_exact_whatever_the_workers_and_breaks(
     regressor: str, stack: int, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_a_run_that_is_shown_stacks_is_evaluated_in_its_environment(tmp_path):
     assert all(length >= 8 for length in row["lengths"])  # nobody falls sooner
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_a_bit_of_images(tmp_path):
     log = seen(walks(4))
     flags = SMALL | {"regressor": "cnn", "dense": 8, "iterations": 2, "stack": 2}

@@ -106,6 +106,7 @@ def test_policies_reach_the_ceiling(name: str, gamma: float, ceiling: float) -> 
     assert reached == pytest.approx(ceiling, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_many_samples_come_close_to_the_ceiling() -> None:
     env = gym.make("FrozenLake-v1")
     log = covering(env, each=300, seed=1)  # the model is only nearly the true one
