@@ -18,8 +18,9 @@ from fqi.datasets.format import Format
 from fqi.datasets.formats import minari, table
 from fqi.datasets.load import resolve
 from fqi.datasets.pieces import Stream, save_stream
+from fqi.datasets.source import Source, held
 from fqi.datasets.stacks import apart, shifting
-from fqi.datasets.stream import Output, Source, held, source
+from fqi.datasets.stream import Output, source
 from fqi.errors import UserError
 from fqi.nest import Array
 
@@ -48,8 +49,8 @@ def convert(
         if read.stream is not None:
             return _streamed(name, read.stream(name), target, compress, hearing)
     with _opened(reference, said, flatten_actions) as one:
-        flatten_actions = flatten_actions and one.form is not minari.FORMAT  # which has done it while reading
-        notes = dict(one.head.provenance.get("notes") or {}) if one.form is not store.FORMAT else {}
+        flatten_actions = flatten_actions and one.form != minari.FORMAT.name  # which has done it while reading
+        notes = dict(one.head.provenance.get("notes") or {}) if one.form != store.FORMAT.name else {}
         if flatten_actions:
             output = _flattened(one, target, form)
         elif unstack:
@@ -72,10 +73,11 @@ def _opened(reference: str, said: dict[str, Any] | None, flatten_actions: bool) 
         if not table.accepts(reference):
             name = f"--{next(iter(said)).replace('_', '-')}"
             raise UserError(f"{reference}: {name} has an effect only on a table (CSV, Parquet or JSON lines)")
-        yield held(reference, table.FORMAT, table.read_table(reference, said))
+        yield held(reference, table.FORMAT.name, table.read_table(reference, said))
         return
     if flatten_actions and minari.accepts(reference):
-        yield held(reference, minari.FORMAT, minari.read_minari(reference, flatten_actions=True))
+        with minari.open_minari(reference, flatten_actions=True) as one:
+            yield one
         return
     with source(reference) as one:
         yield one

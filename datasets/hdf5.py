@@ -146,10 +146,16 @@ class SafeFile:
 
     def check_rows(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """As `check`, for a dataset of which only some rows will be in memory."""
+        with self.by_rows():
+            return self.check(self.dataset(name), name)
+
+    @contextmanager
+    def by_rows(self) -> Iterator[None]:
+        """Within it no memory is charged, since only some rows of what is checked will be held at a time."""
         before = self.memory_left
         self.memory_left = sys.maxsize
         try:
-            return self.check(self.dataset(name), name)
+            yield
         finally:
             self.memory_left = before
 

@@ -45,6 +45,11 @@ class Image:
                 self._kept = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
         self.bytes: Array = np.frombuffer(self._kept or b"", np.uint8)
 
+    def forget(self) -> None:
+        """Give back the memory of what was read; the file still has it."""
+        if self._kept is not None and hasattr(self._kept, "madvise"):
+            self._kept.madvise(mmap.MADV_DONTNEED)
+
     def addresses(self, names: Iterable[bytes]) -> Array:
         """[n] where the headers of these objects lie; -1 where that is not known."""
         return np.array([self._places.get(name, -1) for name in names], np.int64)

@@ -7,6 +7,8 @@ nothing of it is lost.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import gymnasium as gym
@@ -20,10 +22,11 @@ from fqi.datasets.formats.heading import environment, head_and_arrays
 from fqi.datasets.formats.own import lost_columns, read_head, says, shaped, write_head
 from fqi.datasets.formats.reference import flat_format, named, parse
 from fqi.datasets.hdf5 import SafeFile, opened
+from fqi.datasets.source import Outline, Take
+from fqi.datasets.windows import Part, Walk
 from fqi.errors import UserError
 from fqi.files import replacing
-from fqi.log import Log
-from fqi.nest import Array, leaf_spaces, leaves
+from fqi.nest import Array, leaf_spaces
 
 PREFIX = "d3rlpy:"
 _HEAD = "fqi_header"
@@ -146,45 +149,67 @@ def _as_written(
 # Writing
 
 
-def losses(log: Log) -> list[str]:
+def losses(outline: Outline, _: str) -> list[str]:
     """What of the log a file of d3rlpy cannot hold."""
-    found = lost_columns(log)
-    terminated = int(log.terminations.sum())
+    found = lost_columns(outline)
+    terminations, truncations = outline.ends()
+    terminated, both = int(terminations.sum()), int((terminations & truncations).sum())
     if terminated:
         found.append(f"the final frame of each of the {terminated} terminated episodes: no target uses it")
-    both = int((log.terminations & log.truncations).sum())
     if both:
         found.append(f"that {both} of the terminated episodes were also at the time limit")
     return found
 
 
-def write_d3rlpy(log: Log, text: str) -> None:
-    """Write the log in version 2.1."""
-    space = log.action_space
+@contextmanager
+def d3rlpy_sink(outline: Outline, text: str) -> Iterator[Take]:
+    """Where a log becomes episodes of version 2.1."""
+    space = outline.head.action_space
     numbered = isinstance(space, gym.spaces.Discrete)
     vectors = isinstance(space, gym.spaces.Box) and np.dtype(space.dtype).kind == "f" and len(space.shape or ()) < 2
     if not (numbered or vectors):
         raise UserError(f"{text}: d3rlpy knows numbered actions and vectors of real numbers, found {space}")
-    path = parse(text, PREFIX, ()).path
+    terminated, _ = outline.ends()
+    path, walk = parse(text, PREFIX, ()).path, Walk(outline.lengths)
     with replacing(path) as draft, h5py.File(draft, "w") as file:
         file.create_dataset("columns", data=np.array([name.encode() for name in _COLUMNS]))
-        file.create_dataset("num_episodes", data=log.episodes)
+        file.create_dataset("num_episodes", data=outline.episodes)
         file.create_dataset("version", data=np.bytes_("2.1"))
-        write_head(file, _HEAD, log)
-        starts, frames = log.starts.tolist(), log.start_frames.tolist()
-        for episode, steps in enumerate(log.lengths.tolist()):
-            terminated = bool(log.terminations[starts[episode] + steps - 1])
-            count = steps if terminated else steps + 1
-            step = np.minimum(np.arange(count), steps - 1) + starts[episode]
-            reward = log.rewards[step]
-            reward[steps:] = 0
-            actions = log.actions[step] - (space.start if isinstance(space, gym.spaces.Discrete) else 0)
-            for number, leaf in enumerate(leaves(log.observations).values()):
-                name = f"observations_{episode}" + (f"_{number}" if isinstance(log.observations, dict) else "")
-                file.create_dataset(name, data=_column(leaf[frames[episode] : frames[episode] + count]))
-            file.create_dataset(f"actions_{episode}", data=_column(actions.astype(log.actions.dtype)))
-            file.create_dataset(f"rewards_{episode}", data=_column(reward))
-            file.create_dataset(f"terminated_{episode}", data=terminated)
+        write_head(file, _HEAD, outline.head)
+
+        def take(arrays: dict[str, Array]) -> None:
+            for part in walk.parts(len(arrays["rewards"])):
+                _put_part(file, outline, part, arrays, bool(terminated[part.episode]))
+
+        yield take
+
+
+def _put_part(file: h5py.File, outline: Outline, part: Part, arrays: dict[str, Array], terminated: bool) -> None:
+    """The rows of an episode, or some of them; where it was cut, one row more holds its final frame."""
+    space, episode = outline.head.action_space, part.episode
+    added = part.ends and not terminated
+    step = np.arange(part.steps.start, part.steps.stop + added)
+    step[-1] -= added
+    reward = arrays["rewards"][step]
+    reward[len(step) - added :] = 0
+    actions = arrays["actions"][step]
+    if isinstance(space, gym.spaces.Discrete):
+        actions = (actions - space.start).astype(actions.dtype)
+    frames = slice(part.frames.start, part.frames.start + len(step))
+    paths = leaf_spaces(outline.head.observation_space)
+    found = {
+        f"observations_{episode}" + (f"_{number}" if list(paths) != [""] else ""): arrays[leaf_name(path)][frames]
+        for number, path in enumerate(paths)
+    }
+    found.update({f"actions_{episode}": actions, f"rewards_{episode}": reward})
+    for name, array in found.items():
+        rows = _column(array)
+        if not part.done:
+            count = int(outline.lengths[episode]) + (not terminated)
+            file.create_dataset(name, (count, *rows.shape[1:]), rows.dtype)
+        file[name][part.done : part.done + len(rows)] = rows
+    if part.ends:
+        file.create_dataset(f"terminated_{episode}", data=terminated)
 
 
 def _column(array: Array) -> Array:
@@ -192,4 +217,4 @@ def _column(array: Array) -> Array:
     return array if array.ndim > 1 else array.reshape(-1, 1)
 
 
-FORMAT = flat_format("d3rlpy", "d3rlpy:FILE.h5", holds, read_d3rlpy_columns, write_d3rlpy, lambda log, _: losses(log))
+FORMAT = flat_format("d3rlpy", "d3rlpy:FILE.h5", holds, read_d3rlpy_columns, d3rlpy_sink, losses)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,24 @@ from fqi.datasets.formats.heading import environment, head_and_arrays, limit
 from fqi.datasets.formats.own import lost_columns, read_head, says, shaped, write_head
 from fqi.datasets.formats.reference import flat_format, named, parse
 from fqi.datasets.hdf5 import SafeFile, opened
+from fqi.datasets.source import Outline, Take
+from fqi.datasets.windows import Part, Walk
 from fqi.errors import UserError
 from fqi.files import replacing
-from fqi.log import Log
-from fqi.nest import Array, leaves
+from fqi.nest import Array, leaf_spaces
 
 PREFIX = "d4rl:"
 _HEAD = "metadata/fqi"
 _LOG_PROBABILITY = "infos/action_log_probs"
 _OWN = ("propensity", "behaviour", "label")  # kept exactly as infos
+_NAMES = {
+    "observations": "observations",
+    "actions": "actions",
+    "rewards": "rewards",
+    "terminations": "terminals",
+    "truncations": "timeouts",
+    **{name: f"infos/{name}" for name in _OWN},
+}
 _NAMED = 12  # of what is left aside
 
 
@@ -128,32 +139,54 @@ def _refit_propensity(arrays: dict[str, Array], space: gym.Space[Any], notes: di
 # Writing
 
 
-def losses(log: Log) -> list[str]:
+def losses(outline: Outline, _: str) -> list[str]:
     """What of the log a D4RL file cannot hold."""
-    return lost_columns(log, kept=_OWN)
+    return lost_columns(outline, kept=_OWN)
 
 
-def write_d4rl(log: Log, text: str) -> None:
-    """Write the log with both flags and every next frame."""
-    if isinstance(log.observations, dict):
-        raise UserError(f"{text}: D4RL holds one array of observations, found {list(leaves(log.observations))}")
-    path = parse(text, PREFIX, ()).path
-    frame = log.frame_of_step
-    columns = {
-        "observations": log.observations[frame],
-        "next_observations": log.observations[frame + 1],
-        "actions": log.actions,
-        "rewards": log.rewards,
-        "terminals": log.terminations,
-        "timeouts": log.truncations,
-        **{f"infos/{name}": getattr(log, name) for name in _OWN if getattr(log, name) is not None},
-    }
-    if log.propensity is not None:
-        columns[_LOG_PROBABILITY] = np.log(log.propensity)
+@contextmanager
+def d4rl_sink(outline: Outline, text: str) -> Iterator[Take]:
+    """Where a log becomes rows with both flags and every next frame."""
+    names = [column.name for column in outline.columns]
+    observations = outline.column("observations")
+    if observations is None:
+        paths = list(leaf_spaces(outline.head.observation_space))
+        raise UserError(f"{text}: D4RL holds one array of observations, found {paths}")
+    path, walk = parse(text, PREFIX, ()).path, Walk(outline.lengths)
+    kept = {"next_observations": observations, **{_NAMES[c.name]: c for c in outline.columns if c.name in _NAMES}}
+    if "propensity" in names:
+        kept[_LOG_PROBABILITY] = kept["infos/propensity"]
     with replacing(path) as draft, h5py.File(draft, "w") as file:
-        for name, array in columns.items():
-            file.create_dataset(name, data=array)
-        write_head(file, _HEAD, log)
+        datasets = {n: file.create_dataset(n, (outline.steps, *c.shape), c.dtype) for n, c in kept.items()}
+        write_head(file, _HEAD, outline.head)
+        filled = dict.fromkeys(datasets, 0)
+
+        def put(name: str, array: Array) -> None:
+            datasets[name][filled[name] : filled[name] + len(array)] = array
+            filled[name] += len(array)
+
+        def take(arrays: dict[str, Array]) -> None:
+            now, after = _both_sides(arrays["observations"], walk.parts(len(arrays["rewards"])))
+            put("observations", now)
+            put("next_observations", after)
+            for name in names:
+                if name in _NAMES and name != "observations":
+                    put(_NAMES[name], arrays[name])
+            if "propensity" in names:
+                put(_LOG_PROBABILITY, np.log(arrays["propensity"]))
+
+        yield take
 
 
-FORMAT = flat_format("d4rl", "d4rl:FILE.hdf5", holds, read_d4rl_columns, write_d4rl, lambda log, _: losses(log))
+def _both_sides(frames: Array, parts: Iterable[Part]) -> tuple[Array, Array]:
+    """The frames before steps and those after them; the one after the last step of a part comes with the next part."""
+    before, after = np.ones(len(frames), np.bool_), np.ones(len(frames), np.bool_)
+    for part in parts:
+        if part.ends:
+            before[part.frames.stop - 1] = False
+        if not part.done:
+            after[part.frames.start] = False
+    return frames[before], frames[after]
+
+
+FORMAT = flat_format("d4rl", "d4rl:FILE.hdf5", holds, read_d4rl_columns, d4rl_sink, losses)

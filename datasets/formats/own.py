@@ -8,17 +8,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from fqi.datasets.columns import Head, columns_of, dump_json, head_of, leaf_name
+from fqi.datasets.columns import Head, dump_json, leaf_name
 from fqi.datasets.formats.reference import Reference
 from fqi.datasets.hdf5 import SafeFile
+from fqi.datasets.source import Outline
 from fqi.errors import UserError
-from fqi.log import Log
 from fqi.nest import Array, leaf_spaces
 
 
-def write_head(file: h5py.File, name: str, log: Log) -> None:
+def write_head(file: h5py.File, name: str, head: Head) -> None:
     """Spaces, environment, behaviours and provenance of the log."""
-    file.create_dataset(name, data=np.frombuffer(dump_json(head_of(log).to_json()), np.uint8))
+    file.create_dataset(name, data=np.frombuffer(dump_json(head.to_json()), np.uint8))
 
 
 def read_head(file: SafeFile, name: str, reference: Reference) -> Head | None:
@@ -45,10 +45,10 @@ def shaped(arrays: dict[str, Array], head: Head) -> dict[str, Array]:
     }
 
 
-def lost_columns(log: Log, kept: tuple[str, ...] = ()) -> list[str]:
+def lost_columns(outline: Outline, kept: tuple[str, ...] = ()) -> list[str]:
     """The optional columns of the log that a format does not keep, in words."""
-    has = [name for name in columns_of(log) if name in _MEANING and name not in kept]
-    return [_MEANING[name] for name in has]
+    has = {*(column.name for column in outline.columns), *outline.whole}
+    return [meaning for name, meaning in _MEANING.items() if name in has and name not in kept]
 
 
 _MEANING = {

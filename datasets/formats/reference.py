@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from fqi.datasets.columns import Columns, to_log
 from fqi.datasets.format import Format
 from fqi.datasets.pieces import Stream
+from fqi.datasets.source import Outline, Take
 from fqi.errors import UserError
 from fqi.log import Log
 
@@ -95,8 +96,8 @@ def flat_format(
     example: str,
     holds: Callable[[Path], bool],
     read: Callable[[str], Columns],
-    write: Callable[[Log, str], None] | None = None,
-    lost: Callable[[Log, str], list[str]] | None = None,
+    sink: Callable[[Outline, str], AbstractContextManager[Take]] | None = None,
+    lost: Callable[[Outline, str], list[str]] | None = None,
     stream: Callable[[str], Stream] | None = None,
 ) -> Format:
     """A format that is named by its prefix, or by the path of what holds it, perhaps with options after a '?'."""
@@ -112,5 +113,5 @@ def flat_format(
     def claims(text: str) -> bool:
         return asked(text) or (not Path(text).exists() and accepts(text))
 
-    writes = asked if write is not None else None
-    return Format(name, example, accepts, reader(read), lenient(read), write, writes, lost, claims, stream)
+    writes = asked if sink is not None else None
+    return Format(name, example, accepts, reader(read), lenient(read), sink, writes, lost, claims, stream)
