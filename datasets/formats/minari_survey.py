@@ -91,7 +91,7 @@ class Survey:
 
     def _lengths(self) -> Array:
         """[n] steps; an episode without any has nothing else either."""
-        rewards = self._look("rewards", self.alive)
+        rewards = self._rewards = self._look("rewards", self.alive)
         steps = np.maximum(rewards.rows, 0)
         empty = steps == 0
         if (empty & self.alive).any():
@@ -138,7 +138,7 @@ class Survey:
     def _settle(self, part: Stored) -> None:
         """What the column's rows are: all episodes' like those of the first."""
         for name in part.inside:
-            found = self._look(name, self.alive, part.picture)
+            found = self._rewards if name == "rewards" else self._look(name, self.alive, part.picture)
             self._check_rows(part, name, found)
             results = [self._result(part, name, found, i) for i in range(len(found.kinds))]
             alive = np.flatnonzero(self.alive)
