@@ -16,8 +16,6 @@ from fqi.datasets.deriving import Hearing, Made, check_free, derived, refuse_idl
 from fqi.datasets.flatten import flattening
 from fqi.datasets.format import Format
 from fqi.datasets.formats import minari, table
-from fqi.datasets.load import resolve
-from fqi.datasets.pieces import Stream, save_stream
 from fqi.datasets.source import Source, held
 from fqi.datasets.stacks import apart, shifting
 from fqi.datasets.stream import Output, source
@@ -44,10 +42,6 @@ def convert(
         raise UserError("--flatten-actions and --unstack: one at a time; convert twice")
     form = check_free(target, force, reference)
     refuse_idle_packing(target, form, compress)
-    if said is None and not flatten_actions and not unstack and form is store.FORMAT:
-        name, read = resolve(reference)
-        if read.stream is not None:
-            return _streamed(name, read.stream(name), target, compress, hearing)
     with _opened(reference, said, flatten_actions) as one:
         flatten_actions = flatten_actions and one.form != minari.FORMAT.name  # which has done it while reading
         notes = dict(one.head.provenance.get("notes") or {}) if one.form != store.FORMAT.name else {}
@@ -81,23 +75,6 @@ def _opened(reference: str, said: dict[str, Any] | None, flatten_actions: bool) 
         return
     with source(reference) as one:
         yield one
-
-
-def _streamed(reference: str, stream: Stream, target: str, compress: bool, hearing: Hearing) -> Made:
-    """A log that its format hands over in pieces, of which one is held at a time."""
-    total = sum(column.rows(stream.steps, stream.episodes) for column in stream.columns)
-
-    def heard() -> Iterator[tuple[str, Array]]:
-        done = 0
-        for name, piece in stream.pieces:
-            yield name, piece
-            done += len(piece)
-            hearing.progress(round(stream.steps * done / total), stream.steps)
-
-    head = stream.head.noting(converted_from=_trail(stream.head, reference))
-    save_stream(replace(stream, head=head, pieces=heard()), target, compress)
-    notes = dict(head.provenance.get("notes") or {})
-    return Made(target, stream.steps, stream.episodes, notes, head.provenance)
 
 
 def _trail(head: Head, reference: str) -> list[str]:

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from fqi.datasets.columns import Columns
-from fqi.datasets.pieces import Stream
 from fqi.datasets.source import Outline, Source, Take
 from fqi.log import Log
 
@@ -25,5 +24,4 @@ class Format:
     writes: Callable[[str], bool] | None = None  # whether a name asks for this format to be written
     lost: Callable[[Outline, str], list[str]] | None = None  # what of a log it cannot hold; None: it holds everything
     claims: Callable[[str], bool] | None = None  # whether the name alone says so, whatever lies there
-    stream: Callable[[str], Stream] | None = None  # the log in pieces, for one that does not fit into memory
     open: Callable[[str], AbstractContextManager[Source]] | None = None  # the log by rows; None: it must be held

@@ -122,8 +122,18 @@ def gathered(one: Source) -> Columns:
     size = sum(column.rows(one.steps, one.episodes) * column.row_bytes for column in one.columns)
     if size > memory_bytes():
         raise UserError(f"{one.reference}: needs {size} bytes, more than this machine's memory holds")
-    arrays = {column.name: one.rows(column.name, 0, column.rows(one.steps, one.episodes)) for column in one.columns}
+    arrays = {column.name: _gathered(one, column) for column in one.columns}
     return Columns(one.reference, one.head, {**arrays, **one.outline.whole})
+
+
+def _gathered(one: Source, column: Column) -> Array:
+    total = column.rows(one.steps, one.episodes)
+    if total <= rows_at_once(column.row_bytes):
+        return one.rows(column.name, 0, total)
+    array = np.empty((total, *column.shape), column.dtype)
+    for first, piece in one.pieces(column.name):
+        array[first : first + len(piece)] = piece
+    return array
 
 
 def logged(columns: Columns) -> Log:

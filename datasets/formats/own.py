@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -12,8 +13,9 @@ from fqi.datasets.columns import Head, dump_json, leaf_name
 from fqi.datasets.formats.reference import Reference
 from fqi.datasets.hdf5 import SafeFile
 from fqi.datasets.source import Outline
+from fqi.datasets.strips import Strip
 from fqi.errors import UserError
-from fqi.nest import Array, leaf_spaces
+from fqi.nest import leaf_spaces
 
 
 def write_head(file: h5py.File, name: str, head: Head) -> None:
@@ -35,13 +37,13 @@ def read_head(file: SafeFile, name: str, reference: Reference) -> Head | None:
         raise UserError(f"{reference.path}: {name}: {error}") from error
 
 
-def shaped(arrays: dict[str, Array], head: Head) -> dict[str, Array]:
+def shaped(strips: Mapping[str, Strip], head: Head) -> dict[str, Strip]:
     """Single numbers where the file has columns of one."""
     spaces = {leaf_name(path): space for path, space in leaf_spaces(head.observation_space).items()}
     spaces["actions"] = head.action_space
     return {
-        name: array.reshape(len(array)) if name in spaces and spaces[name].shape == () and array.ndim == 2 else array
-        for name, array in arrays.items()
+        name: strip.shaped() if name in spaces and spaces[name].shape == () and strip.row == (1,) else strip
+        for name, strip in strips.items()
     }
 
 

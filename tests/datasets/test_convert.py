@@ -17,16 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fqi.datasets import store
 from fqi.datasets import windows as windowing
-from fqi.datasets.columns import Column, columns_of, head_of, per
 from fqi.datasets.convert import convert
 from fqi.datasets.deriving import Hearing
 from fqi.datasets.flatten import flattening
 from fqi.datasets.load import load_columns, load_log, save_log
 from fqi.datasets.merge import merge
 from fqi.datasets.parts import Wanted, head_of_log, keep, split
-from fqi.datasets.pieces import Stream
 from fqi.datasets.source import Outline, Take
 from fqi.datasets.windows import windows
 from fqi.errors import UserError
@@ -256,24 +253,6 @@ def test_a_format_that_loses_something_is_asked_about(monkeypatch: pytest.Monkey
     convert("a.h5", "x.poor", hearing=Hearing(losing=lambda path, lost: heard.extend([path, *lost])))
     assert heard == ["x.poor", "seeds"]
     assert written == ["x.poor"]
-
-
-def test_a_format_that_hands_over_pieces_is_never_held_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fqi.datasets import convert as converting
-
-    log = small_log()
-    arrays = columns_of(log)
-    columns = tuple(Column(name, array.dtype, array.shape[1:], per(name)) for name, array in arrays.items())
-    pieces = ((name, array[i : i + 3]) for name, array in arrays.items() for i in range(0, len(array), 3))
-    form = replace(store.FORMAT, stream=lambda name: Stream(head_of(log), columns, log.steps, log.episodes, pieces))
-    monkeypatch.setattr(converting, "resolve", lambda name: (name, form))
-    heard: list[tuple[int, int]] = []
-    made = convert("pieces", "a.h5", hearing=Hearing(progress=lambda done, total: heard.append((done, total))))
-    assert (made.steps, made.episodes) == (20, 4)
-    assert heard[-1] == (20, 20)
-    found = load_log("a.h5")
-    assert found.provenance["converted_from"] == ["pieces"]
-    assert_same(plain(found), plain(log))
 
 
 def broken(change: Any) -> str:
