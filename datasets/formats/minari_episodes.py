@@ -17,7 +17,6 @@ from fqi.datasets.windows import rows_at_once
 from fqi.errors import UserError
 from fqi.nest import Array
 
-_MANY = 64 << 20  # bytes taken from the file's image before their memory is given back
 _FARTHEST = np.iinfo(np.int64).max  # to which HDF5 cuts a seed that does not fit
 
 
@@ -27,7 +26,6 @@ class Episodes:
     def __init__(self, file: SafeFile, parts: Sequence[Stored], with_origin: bool, lenient: bool = False) -> None:
         self._file, self._parts = file, {part.name: part for part in parts}
         self._survey = survey = Survey(file, parts, {"seed": (), **({ORIGIN: (2,)} if with_origin else {})})
-        self._taken = 0
         if lenient:
             self._try()
         elif survey.problems:
@@ -76,7 +74,7 @@ class Episodes:
             else:
                 lo, hi = int(begins[i] - starts[a + i]), int(ends[i] - starts[a + i])
                 array[begins[i] - first : ends[i] - first] = self._read(part, header, a + i, lo, hi)
-        self._give_back(array.nbytes)
+        self._survey.image.touched(array.nbytes)
         if dtype == np.bool_ and array.size:
             self._check_flags(name, array, first, starts)
         if name == "truncations":
@@ -158,9 +156,3 @@ class Episodes:
             end = min(int(starts[episode + 1]), first + len(array))
             where = f"{self._survey.name(int(self._places[episode]))}/{self._parts[name].inside[0]}"
             self._file.check_flags(where, array[max(0, begin - first) : end - first], max(0, first - begin))
-
-    def _give_back(self, size: int) -> None:
-        self._taken += size
-        if self._taken > _MANY:
-            self._survey.image.forget()
-            self._taken = 0

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fqi.datasets.columns import Columns, to_log
+from fqi.datasets.columns import Columns
 from fqi.datasets.format import Format
 from fqi.datasets.formats import jsonlines, mapping, parquet, separated, steps, table_write
+from fqi.datasets.formats.cells import Column, Table
 from fqi.datasets.formats.mapping import Mapping
-from fqi.datasets.source import Outline, Take
+from fqi.datasets.formats.table_read import Parts
+from fqi.datasets.hdf5 import memory_bytes
+from fqi.datasets.source import Outline, Source, Take, held, logged
 from fqi.errors import UserError
 from fqi.log import Log
 
@@ -55,18 +58,23 @@ def accepts(reference: str) -> bool:
     return bool(suffix(str(Named.of(reference).path)))
 
 
+@contextmanager
+def open_table(reference: str, said: dict[str, Any] | None = None) -> Iterator[Source]:
+    """The table by rows, where they are in order and nothing must be guessed from all of them; else it is held."""
+    reader, path, found = _meant(reference, said)
+    one = Parts(reader.feed, path, found, reference).source()
+    yield held(reference, "table", logged(_whole(reader, path, found, reference))) if one is None else one
+
+
 def read_table(reference: str | Path, said: dict[str, Any] | None = None) -> Log:
     """The table as a log; `said` is what the caller knows of its columns, before any mapping that lies beside it."""
-    columns = _read(str(reference), said)
-    if columns.head is None:
-        raise UserError(f"{reference}: expected a table, found none")
-    return to_log(columns.head, columns.arrays, reference)
+    return logged(_whole(*_meant(str(reference), said), str(reference)))
 
 
 def read_table_columns(reference: str | Path) -> Columns:
     """Whatever can be read of the table, unchecked."""
     try:
-        return _read(str(reference), None)
+        return _whole(*_meant(str(reference)), str(reference))
     except UserError as error:
         return Columns(str(reference), problems={"file": str(error)})
 
@@ -97,13 +105,24 @@ def beside(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(suffix(path.name)) + "." + SCHEMA)
 
 
-def _read(reference: str, said: dict[str, Any] | None) -> Columns:
+def _meant(reference: str, said: dict[str, Any] | None = None) -> tuple[ModuleType, Path, Mapping]:
+    """What reads the table, where it lies, and what its columns mean."""
     named = Named.of(reference)
     reader = _reader(named.path)
     names, _ = reader.names(named.path)
     known, where = _known(named, reader, names)
-    found = mapping.build({**known, **(said or {})}, names, str(named.path), where)
-    table = reader.read(named.path, steps.wanted(found))
+    return reader, named.path, mapping.build({**known, **(said or {})}, names, str(named.path), where)
+
+
+def _whole(reader: ModuleType, path: Path, found: Mapping, reference: str) -> Columns:
+    """The columns of the log, all rows in memory."""
+    columns = {name: Column(str(path), name, kind) for name, kind in steps.wanted(found).items()}
+    known: tuple[str, ...] = ()
+    for names in reader.feed(path, columns, memory_bytes() // 2):
+        known = names
+    rows = next(iter(columns.values())).rows
+    unread = tuple(name for name in known if name not in columns)
+    table = Table(str(path), rows, {name: column.cells() for name, column in columns.items()}, unread)
     return steps.columns_of_table(table, found, reference)
 
 
@@ -139,4 +158,6 @@ def _writes(reference: str) -> bool:
     return suffix(reference) in (".csv", ".csv.gz", ".parquet", ".pq")
 
 
-FORMAT = Format("table", "FILE.csv, FILE.parquet", accepts, read_table, read_table_columns, table_sink, _writes)
+FORMAT = Format(
+    "table", "FILE.csv, FILE.parquet", accepts, read_table, read_table_columns, table_sink, _writes, open=open_table
+)
