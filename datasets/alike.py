@@ -21,7 +21,7 @@ from fqi.datasets.headers import ATTRIBUTE, DATASPACE, LAYOUT, Image, Pattern, U
 from fqi.nest import Array
 
 _MODELS = 8  # kinds of objects that are told apart before the others are left to HDF5
-_SLICE = 4096  # headers compared at a time
+_SLICE = 512  # headers compared at a time
 _MOST_CHUNKS = 64  # of a dataset: more take another level of HDF5's tree
 _NODE = np.frombuffer(b"TREE\x01\x00", np.uint8)  # a tree of chunks that is one leaf
 _Made = TypeVar("_Made")
@@ -66,6 +66,7 @@ class Datasets:
         first, chunk = int(self._first[place]), self._chunks.get(place)
         if chunk is not None:
             extents = (int(self.rows[place]), *array.shape[1:])
+            self._image.touched(math.prod(-(-n // step) for n, step in zip(extents, chunk, strict=True)))
             return _gather(self._image.bytes, first, chunk, extents, start, array)
         raw = array.reshape(-1).view(np.uint8)
         first += start * (array.nbytes // max(1, len(array)))

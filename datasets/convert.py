@@ -16,7 +16,7 @@ from fqi.datasets.deriving import Hearing, Made, check_free, derived, refuse_idl
 from fqi.datasets.flatten import flattening
 from fqi.datasets.format import Format
 from fqi.datasets.formats import minari, table
-from fqi.datasets.source import Source
+from fqi.datasets.source import Source, undisturbed
 from fqi.datasets.stacks import apart, shifting
 from fqi.datasets.stream import Output, source
 from fqi.errors import UserError
@@ -67,11 +67,11 @@ def _opened(reference: str, said: dict[str, Any] | None, flatten_actions: bool) 
         if not table.accepts(reference):
             name = f"--{next(iter(said)).replace('_', '-')}"
             raise UserError(f"{reference}: {name} has an effect only on a table (CSV, Parquet or JSON lines)")
-        with table.open_table(reference, said) as one:
+        with undisturbed(table.open_table(reference, said)) as one:
             yield one
         return
     if flatten_actions and minari.accepts(reference):
-        with minari.open_minari(reference, flatten_actions=True) as one:
+        with undisturbed(minari.open_minari(reference, flatten_actions=True)) as one:
             yield one
         return
     with source(reference) as one:

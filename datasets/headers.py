@@ -47,9 +47,9 @@ class Image:
                 self._kept = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
         self.bytes: Array = np.frombuffer(self._kept or b"", np.uint8)
 
-    def touched(self, size: int) -> None:
-        """Some bytes were read; now and then their memory is given back, since the file still has them."""
-        self._touched += size
+    def touched(self, places: int, size: int = 0) -> None:
+        """Bytes were read in so many places; now and then their memory is given back, since the file still has them."""
+        self._touched += places * _AROUND + size
         if self._touched > _MANY and self._kept is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._kept.madvise(mmap.MADV_DONTNEED)
             self._touched = 0
@@ -65,7 +65,7 @@ class Image:
             return there, np.zeros((len(addresses), length), np.uint8)
         windows = np.lib.stride_tricks.sliding_window_view(self.bytes, length)
         found = windows[np.where(there, addresses, 0)]
-        self.touched(_AROUND * len(addresses))
+        self.touched(len(addresses))
         return there, found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,6 +103,16 @@ class Source:
         """The columns of a window."""
         at = {"frame": window.frames, "step": window.steps}
         return {c.name: self.rows(c.name, at[c.per].start, at[c.per].stop) for c in self.columns}
+
+
+@contextmanager
+def undisturbed(opening: AbstractContextManager[Source]) -> Iterator[Source]:
+    """The log that is opened; what goes wrong elsewhere meanwhile is not taken for damage of it."""
+    one = opening.__enter__()
+    try:
+        yield one
+    finally:
+        opening.__exit__(None, None, None)
 
 
 def held(reference: str, form: str, log: Log) -> Source:

@@ -13,7 +13,7 @@ from fqi.datasets import store
 from fqi.datasets.columns import Column, Head, arguments
 from fqi.datasets.format import Format
 from fqi.datasets.load import resolve
-from fqi.datasets.source import Outline, Source, Take, held
+from fqi.datasets.source import Outline, Source, Take, held, undisturbed
 from fqi.datasets.windows import Window
 from fqi.errors import UserError
 from fqi.log import Log
@@ -27,7 +27,7 @@ def source(reference: str | Path) -> Iterator[Source]:
     if form.open is None or (form is store.FORMAT and not Path(name).is_file()):  # the journal of a collection is held
         yield held(name, form.name, form.read(name))
         return
-    with form.open(name) as one:
+    with undisturbed(form.open(name)) as one:
         yield one
 
 

@@ -74,7 +74,7 @@ class Episodes:
             else:
                 lo, hi = int(begins[i] - starts[a + i]), int(ends[i] - starts[a + i])
                 array[begins[i] - first : ends[i] - first] = self._read(part, header, a + i, lo, hi)
-        self._survey.image.touched(array.nbytes)
+        self._survey.image.touched(b - a, array.nbytes)
         if dtype == np.bool_ and array.size:
             self._check_flags(name, array, first, starts)
         if name == "truncations":

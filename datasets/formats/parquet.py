@@ -44,10 +44,11 @@ def feed(path: Path, columns: Mapping[str, Column], most: int | None = None) -> 
         size = _check(file, path, most)
         known = tuple(file.schema_arrow.names)
         many = max(1, min(_BLOCK, _BYTES * file.metadata.num_rows // max(1, size)))
-        for batch in file.iter_batches(batch_size=many, columns=list(columns)):
-            for name, column in columns.items():
-                _take(column, batch.column(batch.schema.names.index(name)))
-            yield known
+        for group in range(file.metadata.num_row_groups):  # all at once are kept until the last is read
+            for batch in file.iter_batches(many, [group], columns=list(columns)):
+                for name, column in columns.items():
+                    _take(column, batch.column(batch.schema.names.index(name)))
+                yield known
         rows = file.metadata.num_rows
     if any(column.rows != rows for column in columns.values()):
         raise UserError(f"{path}: states {rows} rows, but its columns hold another number")
