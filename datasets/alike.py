@@ -66,8 +66,7 @@ class Datasets:
         first, chunk = int(self._first[place]), self._chunks.get(place)
         if chunk is not None:
             extents = (int(self.rows[place]), *array.shape[1:])
-            self._image.touched(math.prod(-(-n // step) for n, step in zip(extents, chunk, strict=True)))
-            return _gather(self._image.bytes, first, chunk, extents, start, array)
+            return _gather(self._image, first, chunk, extents, start, array)
         raw = array.reshape(-1).view(np.uint8)
         first += start * (array.nbytes // max(1, len(array)))
         raw[...] = self._image.bytes[first : first + len(raw)]
@@ -192,26 +191,27 @@ class _Model:
 
 
 def _gather(
-    image: Array, tree: int, chunk: tuple[int, ...], extents: tuple[int, ...], start: int, array: Array
+    image: Image, tree: int, chunk: tuple[int, ...], extents: tuple[int, ...], start: int, array: Array
 ) -> bool:
     """The chunks of a tree that hold rows from this one on, each into its place."""
     rank, size = len(chunk), math.prod(chunk) * array.itemsize
     corners = [np.arange(0, extent, step) for extent, step in zip(extents, chunk, strict=True)]
     grid = np.stack(np.meshgrid(*corners, indexing="ij"), axis=-1).reshape(-1, rank)
     entry = np.dtype([("size", "<u4"), ("mask", "<u4"), ("corner", "<u8", (rank + 1,)), ("data", "<u8")])
-    node = image[tree + 24 : tree + 24 + len(grid) * entry.itemsize].tobytes()
+    node = image.bytes[tree + 24 : tree + 24 + len(grid) * entry.itemsize].tobytes()
     if len(node) < len(grid) * entry.itemsize:
         return False
     entries = np.frombuffer(node, entry)
     data = entries["data"]
-    sound = (entries["size"] == size).all() and not entries["mask"].any() and (data <= len(image) - size).all()
+    sound = (entries["size"] == size).all() and not entries["mask"].any() and (data <= len(image.bytes) - size).all()
     if not sound or (entries["corner"][:, :-1] != grid).any() or entries["corner"][:, -1].any():
         return False
+    image.touched(data.astype(np.int64))
     for corner, first in zip(grid.tolist(), data.tolist(), strict=True):
         begin, over = max(start, corner[0]), min(start + len(array), corner[0] + chunk[0])
         if begin >= over:
             continue
-        found = image[first : first + size].view(array.dtype).reshape(chunk)[begin - corner[0] : over - corner[0]]
+        found = image.bytes[first : first + size].view(array.dtype).reshape(chunk)[begin - corner[0] : over - corner[0]]
         places = (slice(a, a + step) for a, step in zip(corner[1:], chunk[1:], strict=True))
         target = array[(slice(begin - start, over - start), *places)]
         target[...] = found[tuple(map(slice, target.shape))]

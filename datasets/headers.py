@@ -47,10 +47,12 @@ class Image:
                 self._kept = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
         self.bytes: Array = np.frombuffer(self._kept or b"", np.uint8)
 
-    def touched(self, places: int, size: int = 0) -> None:
-        """Bytes were read in so many places; now and then their memory is given back, since the file still has them."""
-        self._touched += places * _AROUND + size
-        if self._touched > _MANY and self._kept is not None and hasattr(mmap, "MADV_DONTNEED"):
+    def touched(self, addresses: Array, size: int = 0) -> None:
+        """Bytes were read at these places; now and then their memory is given back, since the file still has them."""
+        self._touched += size + _AROUND * (1 + int(np.count_nonzero(np.diff(addresses // _AROUND))))
+        if self._kept is None or len(self._kept) < 4 * _MANY or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        if self._touched > _MANY:
             self._kept.madvise(mmap.MADV_DONTNEED)
             self._touched = 0
 
@@ -65,7 +67,7 @@ class Image:
             return there, np.zeros((len(addresses), length), np.uint8)
         windows = np.lib.stride_tricks.sliding_window_view(self.bytes, length)
         found = windows[np.where(there, addresses, 0)]
-        self.touched(len(addresses))
+        self.touched(addresses)
         return there, found
 
 

@@ -17,6 +17,7 @@ from fqi.datasets.windows import rows_at_once
 from fqi.errors import UserError
 from fqi.nest import Array
 
+_TOGETHER = 256  # episodes read before the memory of the file's bytes may be given back
 _FARTHEST = np.iinfo(np.int64).max  # to which HDF5 cuts a seed that does not fit
 
 
@@ -69,12 +70,14 @@ class Episodes:
         sizes, places = (ends - begins) * row, (begins - first) * row
         where = np.where(at >= 0, at + (begins - starts[a:b]) * row, -1)
         for i, (begin, place, size) in enumerate(zip(where.tolist(), places.tolist(), sizes.tolist(), strict=True)):
+            if i % _TOGETHER == 0:
+                self._survey.image.touched(where[i : i + _TOGETHER])
             if begin >= 0:
                 raw[place : place + size] = image[begin : begin + size]
             else:
                 lo, hi = int(begins[i] - starts[a + i]), int(ends[i] - starts[a + i])
                 array[begins[i] - first : ends[i] - first] = self._read(part, header, a + i, lo, hi)
-        self._survey.image.touched(b - a, array.nbytes)
+        self._survey.image.touched(where[:0], array.nbytes)
         if dtype == np.bool_ and array.size:
             self._check_flags(name, array, first, starts)
         if name == "truncations":
