@@ -21,7 +21,7 @@ from fqi.datasets.headers import ATTRIBUTE, DATASPACE, LAYOUT, Image, Pattern, U
 from fqi.nest import Array
 
 _MODELS = 8  # kinds of objects that are told apart before the others are left to HDF5
-_SLICE = 4096  # headers compared at a time
+_SLICE = 512  # headers compared at a time
 _MOST_CHUNKS = 64  # of a dataset: more take another level of HDF5's tree
 _NODE = np.frombuffer(b"TREE\x01\x00", np.uint8)  # a tree of chunks that is one leaf
 _Made = TypeVar("_Made")
@@ -48,25 +48,27 @@ class Datasets:
             return found.same
 
         _sorted_out(self._models, lambda i: _Model(image, names[i], int(addresses[i])), take, addresses)
-        self._which: list[int] = self._model.tolist()
-        self._lengths: list[int] = self._rows.tolist()
-        self._firsts: list[int] = self._first.tolist()
+        self.kind, self.rows = self._model, self._rows  # [n] -1 where it was not recognised; of the kinds below
+        self.kinds = [(model.row, model.dtype) for model in self._models]  # shape of a row, dtype
+        self.begin = np.where(self._model < 0, -1, self._first)  # [n] where all its rows lie together; else -1
+        self.begin[list(self._chunks)] = -1
 
     def like(self, place: int) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
         """Shape and dtype of a dataset that was recognised."""
-        which = self._which[place]
+        which = int(self.kind[place])
         if which < 0:
             return None
-        model = self._models[which]
-        return (self._lengths[place], *model.row), model.dtype
+        row, dtype = self.kinds[which]
+        return (int(self.rows[place]), *row), dtype
 
-    def read(self, place: int, array: Array) -> bool:
-        """A dataset that was recognised, into memory of its size; False if its chunks do not lie as they should."""
-        first = self._firsts[place]
-        chunk = self._chunks.get(place) if self._chunks else None
+    def read(self, place: int, array: Array, start: int = 0) -> bool:
+        """Rows, from this one on, of a dataset that was recognised; False if its chunks do not lie as they should."""
+        first, chunk = int(self._first[place]), self._chunks.get(place)
         if chunk is not None:
-            return _gather(self._image.bytes, first, chunk, array)
+            extents = (int(self.rows[place]), *array.shape[1:])
+            return _gather(self._image, first, chunk, extents, start, array)
         raw = array.reshape(-1).view(np.uint8)
+        first += start * (array.nbytes // max(1, len(array)))
         raw[...] = self._image.bytes[first : first + len(raw)]
         return True
 
@@ -188,23 +190,30 @@ class _Model:
         return _Alike(same & (alone | ~whole), rows, ~whole, np.where(whole, data, tree), chunk)
 
 
-def _gather(image: Array, tree: int, chunk: tuple[int, ...], array: Array) -> bool:
-    """The chunks of a tree, each into its place."""
+def _gather(
+    image: Image, tree: int, chunk: tuple[int, ...], extents: tuple[int, ...], start: int, array: Array
+) -> bool:
+    """The chunks of a tree that hold rows from this one on, each into its place."""
     rank, size = len(chunk), math.prod(chunk) * array.itemsize
-    corners = [np.arange(0, extent, step) for extent, step in zip(array.shape, chunk, strict=True)]
+    corners = [np.arange(0, extent, step) for extent, step in zip(extents, chunk, strict=True)]
     grid = np.stack(np.meshgrid(*corners, indexing="ij"), axis=-1).reshape(-1, rank)
     entry = np.dtype([("size", "<u4"), ("mask", "<u4"), ("corner", "<u8", (rank + 1,)), ("data", "<u8")])
-    node = image[tree + 24 : tree + 24 + len(grid) * entry.itemsize].tobytes()
+    node = image.bytes[tree + 24 : tree + 24 + len(grid) * entry.itemsize].tobytes()
     if len(node) < len(grid) * entry.itemsize:
         return False
     entries = np.frombuffer(node, entry)
     data = entries["data"]
-    sound = (entries["size"] == size).all() and not entries["mask"].any() and (data <= len(image) - size).all()
+    sound = (entries["size"] == size).all() and not entries["mask"].any() and (data <= len(image.bytes) - size).all()
     if not sound or (entries["corner"][:, :-1] != grid).any() or entries["corner"][:, -1].any():
         return False
+    image.touched(data.astype(np.int64))
     for corner, first in zip(grid.tolist(), data.tolist(), strict=True):
-        found = image[first : first + size].view(array.dtype).reshape(chunk)
-        target = array[tuple(slice(a, a + step) for a, step in zip(corner, chunk, strict=True))]
+        begin, over = max(start, corner[0]), min(start + len(array), corner[0] + chunk[0])
+        if begin >= over:
+            continue
+        found = image.bytes[first : first + size].view(array.dtype).reshape(chunk)[begin - corner[0] : over - corner[0]]
+        places = (slice(a, a + step) for a, step in zip(corner[1:], chunk[1:], strict=True))
+        target = array[(slice(begin - start, over - start), *places)]
         target[...] = found[tuple(map(slice, target.shape))]
     return True
 

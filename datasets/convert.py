@@ -16,10 +16,9 @@ from fqi.datasets.deriving import Hearing, Made, check_free, derived, refuse_idl
 from fqi.datasets.flatten import flattening
 from fqi.datasets.format import Format
 from fqi.datasets.formats import minari, table
-from fqi.datasets.load import resolve
-from fqi.datasets.pieces import Stream, save_stream
+from fqi.datasets.source import Source, undisturbed
 from fqi.datasets.stacks import apart, shifting
-from fqi.datasets.stream import Output, Source, held, source
+from fqi.datasets.stream import Output, source
 from fqi.errors import UserError
 from fqi.nest import Array
 
@@ -43,13 +42,9 @@ def convert(
         raise UserError("--flatten-actions and --unstack: one at a time; convert twice")
     form = check_free(target, force, reference)
     refuse_idle_packing(target, form, compress)
-    if said is None and not flatten_actions and not unstack and form is store.FORMAT:
-        name, read = resolve(reference)
-        if read.stream is not None:
-            return _streamed(name, read.stream(name), target, compress, hearing)
     with _opened(reference, said, flatten_actions) as one:
-        flatten_actions = flatten_actions and one.form is not minari.FORMAT  # which has done it while reading
-        notes = dict(one.head.provenance.get("notes") or {}) if one.form is not store.FORMAT else {}
+        flatten_actions = flatten_actions and one.form != minari.FORMAT.name  # which has done it while reading
+        notes = dict(one.head.provenance.get("notes") or {}) if one.form != store.FORMAT.name else {}
         if flatten_actions:
             output = _flattened(one, target, form)
         elif unstack:
@@ -72,30 +67,15 @@ def _opened(reference: str, said: dict[str, Any] | None, flatten_actions: bool) 
         if not table.accepts(reference):
             name = f"--{next(iter(said)).replace('_', '-')}"
             raise UserError(f"{reference}: {name} has an effect only on a table (CSV, Parquet or JSON lines)")
-        yield held(reference, table.FORMAT, table.read_table(reference, said))
+        with undisturbed(table.open_table(reference, said)) as one:
+            yield one
         return
     if flatten_actions and minari.accepts(reference):
-        yield held(reference, minari.FORMAT, minari.read_minari(reference, flatten_actions=True))
+        with undisturbed(minari.open_minari(reference, flatten_actions=True)) as one:
+            yield one
         return
     with source(reference) as one:
         yield one
-
-
-def _streamed(reference: str, stream: Stream, target: str, compress: bool, hearing: Hearing) -> Made:
-    """A log that its format hands over in pieces, of which one is held at a time."""
-    total = sum(column.rows(stream.steps, stream.episodes) for column in stream.columns)
-
-    def heard() -> Iterator[tuple[str, Array]]:
-        done = 0
-        for name, piece in stream.pieces:
-            yield name, piece
-            done += len(piece)
-            hearing.progress(round(stream.steps * done / total), stream.steps)
-
-    head = stream.head.noting(converted_from=_trail(stream.head, reference))
-    save_stream(replace(stream, head=head, pieces=heard()), target, compress)
-    notes = dict(head.provenance.get("notes") or {})
-    return Made(target, stream.steps, stream.episodes, notes, head.provenance)
 
 
 def _trail(head: Head, reference: str) -> list[str]:

@@ -15,7 +15,8 @@ from fqi.datasets.format import Format
 from fqi.datasets.formats import minari, table
 from fqi.datasets.journal import journal_path
 from fqi.datasets.load import FORMATS, writable
-from fqi.datasets.stream import Output, Source, refuse_loss, write
+from fqi.datasets.source import Source
+from fqi.datasets.stream import Output, refuse_loss, write
 from fqi.errors import UserError
 from fqi.nest import Array
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from fqi.datasets.columns import Columns
-from fqi.datasets.pieces import Stream
+from fqi.datasets.source import Outline, Source, Take
 from fqi.log import Log
 
 
@@ -19,8 +20,8 @@ class Format:
     accepts: Callable[[str], bool]  # whether a reference names this format, without reading it
     read: Callable[[str], Log]
     read_columns: Callable[[str], Columns]  # whatever can be read of a broken log, for the doctor
-    write: Callable[[Log, str], None] | None = None
+    sink: Callable[[Outline, str], AbstractContextManager[Take]] | None = None  # where a log is written by windows
     writes: Callable[[str], bool] | None = None  # whether a name asks for this format to be written
-    lost: Callable[[Log, str], list[str]] | None = None  # what of a log it cannot hold; None: it holds everything
+    lost: Callable[[Outline, str], list[str]] | None = None  # what of a log it cannot hold; None: it holds everything
     claims: Callable[[str], bool] | None = None  # whether the name alone says so, whatever lies there
-    stream: Callable[[str], Stream] | None = None  # the log in pieces, for one that does not fit into memory
+    open: Callable[[str], AbstractContextManager[Source]] | None = None  # the log by rows; None: it must be held

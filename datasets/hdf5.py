@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -146,10 +147,16 @@ class SafeFile:
 
     def check_rows(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """As `check`, for a dataset of which only some rows will be in memory."""
+        with self.by_rows():
+            return self.check(self.dataset(name), name)
+
+    @contextmanager
+    def by_rows(self) -> Iterator[None]:
+        """Within it no memory is charged, since only some rows of what is checked will be held at a time."""
         before = self.memory_left
         self.memory_left = sys.maxsize
         try:
-            return self.check(self.dataset(name), name)
+            yield
         finally:
             self.memory_left = before
 
@@ -186,7 +193,15 @@ class SafeFile:
             self._charge_filtered(dataset, name, declared, [settings.get_filter(i)[0] for i in range(filters)])
             self._charge_memory(name, declared)
         else:
+            if layout == h5d.CHUNKED:
+                self._check_chunks(dataset, name, itemsize * math.prod(settings.get_chunk()))
             self.charge_plain(name, declared)
+
+    def _check_chunks(self, dataset: h5d.DatasetID, name: str, chunk: int) -> None:
+        """Of a chunk that says it is shorter than it must be, HDF5 would leave the rest as the memory was before."""
+        found = dataset.get_storage_size()
+        if found % max(1, chunk):
+            raise UserError(f"{self.path}: {name}: expected chunks of {chunk} bytes, found {found} bytes in all")
 
     def charge_plain(self, name: str, declared: int) -> None:
         """Every byte that is read lies in the file once, so all plain data together cannot exceed it."""

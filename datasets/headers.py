@@ -15,6 +15,8 @@ from fqi.datasets.hdf5 import SafeFile
 from fqi.nest import Array
 
 _MOST_BLOCKS = 8
+_AROUND = 1 << 16  # bytes that the system makes present where one of them is read
+_MANY = 64 << 20  # bytes present before their memory is given back
 _PREFIX = 16  # bytes before the messages of a header
 DATASPACE, LAYOUT, ATTRIBUTE, _CONTINUED = 0x01, 0x08, 0x0C, 0x10
 _IDLE = (0x00, 0x0E, 0x11, 0x12)  # nothing, when it was changed, and where a group keeps its links
@@ -39,11 +41,20 @@ class Image:
         self.file, self._places = file, file.addresses
         created = file.file.id.get_create_plist()
         usual = created.get_sizes() == (8, 8) and created.get_userblock() == 0 and file.size > 0
-        self._kept = None
+        self._kept, self._touched = None, 0
         if usual:
             with file.path.open("rb") as handle:
                 self._kept = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
         self.bytes: Array = np.frombuffer(self._kept or b"", np.uint8)
+
+    def touched(self, addresses: Array, size: int = 0) -> None:
+        """Bytes were read at these places; now and then their memory is given back, since the file still has them."""
+        self._touched += size + _AROUND * (1 + int(np.count_nonzero(np.diff(addresses // _AROUND))))
+        if self._kept is None or len(self._kept) < 4 * _MANY or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        if self._touched > _MANY:
+            self._kept.madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
 
     def addresses(self, names: Iterable[bytes]) -> Array:
         """[n] where the headers of these objects lie; -1 where that is not known."""
@@ -55,7 +66,9 @@ class Image:
         if length > len(self.bytes):
             return there, np.zeros((len(addresses), length), np.uint8)
         windows = np.lib.stride_tricks.sliding_window_view(self.bytes, length)
-        return there, windows[np.where(there, addresses, 0)]
+        found = windows[np.where(there, addresses, 0)]
+        self.touched(addresses)
+        return there, found
 
 
 class Pattern:

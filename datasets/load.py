@@ -11,6 +11,7 @@ from fqi.datasets.format import Format
 from fqi.datasets.formats import d3rlpy, d4rl, dqn_replay, foreign, minari, npz, table
 from fqi.datasets.hdf5 import memory_bytes
 from fqi.datasets.journal import SUFFIX, journal_path
+from fqi.datasets.source import held
 from fqi.errors import UserError
 from fqi.log import Log
 from fqi.nest import leaves
@@ -72,15 +73,21 @@ def load_columns(reference: str | Path) -> Columns:
 def save_log(log: Log, reference: str | Path) -> None:
     """Write the log in the format that the name asks for, such as `minari:ID` or a file that ends in .h5."""
     form = writable(str(reference))
-    assert form.write is not None
-    form.write(log, str(reference))
+    if form is store.FORMAT:
+        store.write_log(log, reference)  # whole columns, one after another
+        return
+    assert form.sink is not None
+    one = held(str(reference), form.name, log)
+    with form.sink(one.outline, str(reference)) as take:
+        for window in one.windows():
+            take(one.within(window))
 
 
 def writable(name: str) -> Format:
     """The format that a name asks for."""
-    found = next((form for form in FORMATS if form.write is not None and form.writes and form.writes(name)), None)
+    found = next((form for form in FORMATS if form.sink is not None and form.writes and form.writes(name)), None)
     if found is None:
-        examples = ", ".join(form.example for form in FORMATS if form.write is not None)
+        examples = ", ".join(form.example for form in FORMATS if form.sink is not None)
         raise UserError(
             f"{name}: expected a name that says what to write ({examples}), such as a file that ends in {store.SUFFIX}"
         )

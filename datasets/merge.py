@@ -13,7 +13,8 @@ import numpy as np
 from fqi import spaces
 from fqi.datasets.columns import Column, leaf_name
 from fqi.datasets.deriving import MEANINGS, Hearing, Made, check_free, derived, write_all
-from fqi.datasets.stream import Output, Source, source
+from fqi.datasets.source import Source
+from fqi.datasets.stream import Output, source
 from fqi.errors import UserError
 from fqi.nest import Array, leaf_spaces
 

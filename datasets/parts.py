@@ -9,7 +9,9 @@ import numpy as np
 
 from fqi.datasets.deriving import Hearing, Made, check_free, derived, write_all
 from fqi.datasets.format import Format
-from fqi.datasets.stream import Output, Source, source, windows
+from fqi.datasets.source import Source
+from fqi.datasets.stream import Output, source
+from fqi.datasets.windows import windows
 from fqi.errors import UserError
 from fqi.nest import Array
 

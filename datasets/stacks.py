@@ -11,7 +11,8 @@ import numpy as np
 from fqi.datasets.columns import Column
 from fqi.datasets.deriving import Hearing, derived
 from fqi.datasets.format import Format
-from fqi.datasets.stream import Output, Source
+from fqi.datasets.source import Source
+from fqi.datasets.stream import Output
 from fqi.errors import UserError
 from fqi.nest import Array
 

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+from h5py import h5d
 
 from fqi.datasets import journal
-from fqi.datasets.columns import Column, Columns, Head, columns_of, head_of, per, to_log
+from fqi.datasets.columns import (
+    OPTIONAL,
+    REQUIRED,
+    Column,
+    Columns,
+    Head,
+    columns_of,
+    head_of,
+    leaf_name,
+    per,
+    to_log,
+)
 from fqi.datasets.format import Format
 from fqi.datasets.hdf5 import SafeFile, opened
+from fqi.datasets.source import Outline, Source, Take
 from fqi.datasets.stored import StoredFrames, names_on_disk
-from fqi.datasets.writer import FORMAT_NAME, VERSION, checksum, log_writer
+from fqi.datasets.writer import FORMAT_NAME, VERSION, Gathered, checksum, log_writer
 from fqi.errors import UserError
 from fqi.frames import as_leaf, pieces
 from fqi.log import Log
+from fqi.nest import Array, leaf_spaces
 
+NAME = "fqi"
 SUFFIX = ".h5"
 
 
@@ -30,6 +48,69 @@ def write_log(log: Log, path: Path | str) -> None:
     with log_writer(Path(path), head_of(log), columns, log.steps, log.episodes) as writer:
         for name, array in arrays.items():
             writer.append(name, array)
+
+
+@contextlib.contextmanager
+def log_sink(outline: Outline, path: Path | str, compress: bool = False) -> Iterator[Take]:
+    """Where a log is written window by window; its file appears whole or not at all."""
+    whole = [Column(name, array.dtype, array.shape[1:], "episode") for name, array in outline.whole.items()]
+    columns = [*outline.columns, *whole]
+    with log_writer(Path(path), outline.head, columns, outline.steps, outline.episodes, compress) as writer:
+        for name, array in outline.whole.items():
+            writer.append(name, array)
+        kept = {column.name: Gathered(writer, column) for column in outline.columns}
+
+        def take(arrays: dict[str, Array]) -> None:
+            for name, one in kept.items():
+                one.append(arrays[name])
+
+        yield take
+        for one in kept.values():
+            one.flush()
+
+
+@contextlib.contextmanager
+def open_log(path: str) -> Iterator[Source]:
+    """The log by rows."""
+    with opened(Path(path), whole_rows=True) as file:
+        yield _by_rows(path, file)
+
+
+def _by_rows(name: str, file: SafeFile) -> Source:
+    head = read_head(file)
+    datasets: dict[str, tuple[h5d.DatasetID, tuple[int, ...], np.dtype[Any]]] = {}
+    for column in dataset_names(file):
+        with file.damage(column):
+            datasets[column] = (file.dataset(column), *file.check_rows(column))
+    order = [*map(leaf_name, leaf_spaces(head.observation_space)), *REQUIRED, *OPTIONAL]
+    missing = [column for column in order if column not in datasets and column not in OPTIONAL]
+    if missing:
+        raise UserError(f"{name}: expected the column {missing[0]}, found only {sorted(datasets)}")
+
+    def rows(column: str, first: int, last: int) -> Array:
+        dataset, shape, dtype = datasets[column]
+        with file.damage(column):
+            return file.read_rows(dataset, column, first, (last - first, *shape[1:]), dtype)
+
+    def whole(column: str) -> Array | None:
+        return rows(column, 0, datasets[column][1][0]) if column in datasets else None
+
+    lengths = whole("lengths")
+    if lengths is None or lengths.ndim != 1 or lengths.dtype.kind != "i" or not len(lengths) or lengths.min() < 1:
+        raise UserError(f"{name}: lengths: expected at least one episode, each of a step or more")
+    steps, episodes = int(lengths.sum()), len(lengths)
+    columns = []
+    for column in order:
+        if column not in datasets:
+            continue
+        _, shape, dtype = datasets[column]
+        found = Column(column, dtype, shape[1:], per(column))
+        if not shape or shape[0] != found.rows(steps, episodes):
+            expected = f"{found.rows(steps, episodes)} rows for {steps} steps in {episodes} episodes"
+            raise UserError(f"{name}: {column}: expected {expected}, found shape {shape}")
+        columns.append(found)
+    per_row = tuple(column for column in columns if column.per != "episode")
+    return Source(name, NAME, head, per_row, lengths, whole("seeds"), whole("origin"), rows)
 
 
 def read_log(path: Path | str, verify: bool = False, memory: int | None = None) -> Log:
@@ -165,4 +246,13 @@ def _accepts(reference: str) -> bool:
     return path.is_file() or (bool(path.name) and journal.journal_path(path).is_file())
 
 
-FORMAT = Format("fqi", "FILE.h5", _accepts, read_log, read_columns, write_log, lambda name: Path(name).suffix == SUFFIX)
+FORMAT = Format(
+    NAME,
+    "FILE.h5",
+    _accepts,
+    read_log,
+    read_columns,
+    log_sink,
+    lambda name: Path(name).suffix == SUFFIX,
+    open=open_log,
+)

@@ -83,6 +83,29 @@ class LogWriter:
             self._datasets[name].attrs["crc32"] = np.uint32(value)
 
 
+class Gathered:
+    """Rows of one column held back until they fill whole chunks, which are written fast."""
+
+    def __init__(self, writer: LogWriter, column: Column) -> None:
+        self._writer, self._column = writer, column
+        self._chunk = chunk_rows((1, *column.shape), column.dtype.itemsize)
+        self._parts: list[Array] = []
+        self._rows = 0
+
+    def append(self, array: Array) -> None:
+        self._parts.append(np.asarray(array, self._column.dtype))
+        self._rows += len(array)
+        if self._rows >= self._chunk:
+            joined = np.concatenate(self._parts)
+            full = self._rows - self._rows % self._chunk
+            self._writer.append(self._column.name, joined[:full])
+            self._parts, self._rows = [joined[full:].copy()], self._rows - full
+
+    def flush(self) -> None:
+        if self._rows:
+            self._writer.append(self._column.name, np.concatenate(self._parts))
+
+
 def checksum(array: Array, before: int = 0) -> int:
     """CRC-32 of a column's bytes, row after row; `before` is that of the rows already summed."""
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, before)

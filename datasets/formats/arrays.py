@@ -139,8 +139,13 @@ class Archive:
             raise UserError(
                 f"{where}: declares {member.file_size} bytes but stores {member.compress_size}, beyond compression"
             )
-        if member.file_size > min(self.memory_left, self.declared_left):
-            raise UserError(f"{where}: declares {member.file_size} bytes, more than this file or machine can hold")
+        if member.file_size > self.declared_left:
+            raise UserError(f"{where}: declares {member.file_size} bytes, more than this file can hold")
+        if member.file_size > self.memory_left:
+            raise UserError(
+                f"{where}: declares {member.file_size} bytes, which with the arrays before it are more than the "
+                f"{memory_bytes() // 2} bytes (half of this machine's memory) that packed arrays may take at once"
+            )
         self.memory_left -= member.file_size
         self.declared_left -= member.file_size
         with self.zip.open(member) as file:
@@ -178,4 +183,4 @@ def archive(path: Path) -> Iterator[Archive]:
                     raise UserError(f"{path}: expected each array once, found {name[:80]!r} twice")
                 members[name] = member
             # Each array is opened at most twice, once for its header alone.
-            yield Archive(path, opened, members, memory_bytes(), 2 * DEFLATE_LIMIT * size + 16 * _SLACK)
+            yield Archive(path, opened, members, memory_bytes() // 2, 2 * DEFLATE_LIMIT * size + 16 * _SLACK)

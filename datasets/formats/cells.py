@@ -47,6 +47,7 @@ class Table:
     rows: int
     cells: dict[str, Cells]
     unread: tuple[str, ...] = ()  # columns that nobody wants
+    first: int = 0  # rows of the file before these
 
 
 class BadCellError(Exception):
@@ -92,6 +93,38 @@ class Column:
         return UserError(
             f"{self.source}: row {row + 1}: column {self.name}: expected {expected}, found {_short(found)}"
         )
+
+    @property
+    def rows(self) -> int:
+        """All rows that were taken in."""
+        return self._rows
+
+    @property
+    def held(self) -> int:
+        """Rows that were taken in and not handed over."""
+        return sum(map(len, self._pieces))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the rows that are held; a list takes a word a number, at least."""
+        lists = 8 * sum(len(cell) for cell in self._lists if cell is not None)
+        return sum(piece.nbytes for piece in self._pieces) + lists
+
+    @property
+    def last(self) -> Array:
+        """The rows that were taken in last."""
+        return self._pieces[-1] if self._pieces else np.zeros(0, np.int64)
+
+    def cut(self, rows: int) -> Cells:
+        """The next so many rows, which are held no longer."""
+        whole = self.cells()
+        there = whole.there
+        lists = None if whole.lists is None else whole.lists[:rows]
+        self._pieces, self._present = [whole.values[rows:].copy()], [there[rows:].copy()]
+        self._blank = whole.present is not None and not there[rows:].all()
+        self._lists = self._lists[rows:]
+        present = None if whole.present is None else there[:rows]
+        return Cells(whole.name, whole.values[:rows], whole.words, present, whole.keys, lists)
 
     def cells(self) -> Cells:
         """The whole column."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +11,31 @@ import gymnasium as gym
 import h5py
 import numpy as np
 
-from fqi.datasets.columns import Columns
+from fqi.datasets.columns import Head
 from fqi.datasets.formats import rows
-from fqi.datasets.formats.heading import environment, head_and_arrays, limit
+from fqi.datasets.formats.heading import environment, limit, with_head
 from fqi.datasets.formats.own import lost_columns, read_head, says, shaped, write_head
-from fqi.datasets.formats.reference import flat_format, named, parse
+from fqi.datasets.formats.reference import Reference, flat_format, parse
 from fqi.datasets.hdf5 import SafeFile, opened
+from fqi.datasets.source import Outline, Source, Take
+from fqi.datasets.strips import Strip, by_rows, named, stored
+from fqi.datasets.windows import Part, Walk
 from fqi.errors import UserError
 from fqi.files import replacing
-from fqi.log import Log
-from fqi.nest import Array, leaves
+from fqi.nest import Array, leaf_spaces
 
 PREFIX = "d4rl:"
 _HEAD = "metadata/fqi"
 _LOG_PROBABILITY = "infos/action_log_probs"
 _OWN = ("propensity", "behaviour", "label")  # kept exactly as infos
+_NAMES = {
+    "observations": "observations",
+    "actions": "actions",
+    "rewards": "rewards",
+    "terminations": "terminals",
+    "truncations": "timeouts",
+    **{name: f"infos/{name}" for name in _OWN},
+}
 _NAMED = 12  # of what is left aside
 
 
@@ -32,128 +44,147 @@ def holds(path: Path) -> bool:
     return path.is_file() and says(path, "observations", "actions", "rewards", "terminals")
 
 
-def read_d4rl_columns(text: str) -> Columns:
-    """The columns of the file; the frame after a step is taken from next_observations where it is there."""
+@contextmanager
+def open_d4rl(text: str) -> Iterator[Source]:
+    """The file by rows; the frame after a step is taken from next_observations where it is there."""
     reference = parse(text, PREFIX)
     record = environment(reference)
-    with named(reference.path), opened(reference.path) as file:
-        head = read_head(file, _HEAD, reference)
-        notes: dict[str, int] = {}
-        terminations = rows.flags(column(file, "terminals"), "terminals")
-        following = column(file, "next_observations") if file.has("next_observations") else None
-        most = limit(reference, record)
-        truncations = _timeouts(file, terminations, most, following is not None, notes)
-        observations = column(file, "observations")
-        if following is not None and following.dtype != observations.dtype:
-            raise UserError(
-                f"next_observations: expected {observations.dtype} as in observations, found {following.dtype}"
-            )
-        arrays, said = rows.episodes(
-            rows.Rows(
-                {"": observations},
-                column(file, "actions"),
-                rows.rewards(column(file, "rewards")),
-                terminations,
-                truncations,
-                None if following is None else {"": following},
-                _extra(file, len(terminations), head is not None, notes),
-            )
+    with ExitStack() as stack:
+        with named(reference.path):
+            file = stack.enter_context(opened(reference.path))
+            one = by_rows(text, "d4rl", reference.path, *_found(file, reference, record))
+        yield one
+
+
+def _found(
+    file: SafeFile, reference: Reference, record: dict[str, Any] | None
+) -> tuple[Head, Mapping[str, Strip], Array]:
+    head = read_head(file, _HEAD, reference)
+    notes: dict[str, int] = {}
+    terminations = rows.flags(stored(file, "terminals"), "terminals")
+    following = stored(file, "next_observations") if file.has("next_observations") else None
+    ends = _ends(file, terminations, limit(reference, record), following is not None, notes)
+    observations = stored(file, "observations")
+    if following is not None and following.dtype != observations.dtype:
+        raise UserError(f"next_observations: expected {observations.dtype} as in observations, found {following.dtype}")
+    strips, lengths, said = rows.episodes(
+        rows.Rows(
+            {"": observations},
+            stored(file, "actions"),
+            rows.rewards(stored(file, "rewards")),
+            ends,
+            None if following is None else {"": following},
+            _extra(file, len(terminations), head is not None, notes),
         )
-        notes.update(said)
-        if head is not None:
-            return Columns(text, head.noting(notes=notes) if notes else head, shaped(arrays, head))
-        provenance = {"source": "d4rl", "reference": text}
-        if "infos" in file.file:
-            aside = [f"infos/{ascii(name.decode(errors='replace'))[1:-1]}" for name in file.file["infos"].id][:_NAMED]
-            aside = [name for name in aside if name != _LOG_PROBABILITY]
-            notes.update({f"{name}: not kept": 1 for name in aside})
-        head, arrays = head_and_arrays(arrays, record, provenance, notes)
-        _refit_propensity(arrays, head.action_space, notes)
-        return Columns(text, head.noting(notes=notes) if notes else head, arrays)
+    )
+    notes.update(said)
+    if head is not None:
+        return head.noting(notes=notes) if notes else head, shaped(strips, head), lengths
+    if "infos" in file.file:
+        aside = [f"infos/{ascii(name.decode(errors='replace'))[1:-1]}" for name in file.file["infos"].id][:_NAMED]
+        aside = [name for name in aside if name != _LOG_PROBABILITY]
+        notes.update({f"{name}: not kept": 1 for name in aside})
+    head, strips = with_head(strips, record, {"source": "d4rl", "reference": reference.text}, notes)
+    _refit_propensity(strips, head.action_space, notes)
+    return head.noting(notes=notes) if notes else head, strips, lengths
 
 
-def column(file: SafeFile, name: str) -> Array:
-    """A dataset by its name, which must be there."""
-    if not file.has(name):
-        raise UserError(f"{file.path}: expected the dataset {name}, found none")
-    with file.damage(name):
-        return file.read(file.dataset(name), name)
-
-
-def _timeouts(file: SafeFile, terminations: Array, most: int | None, joined: bool, notes: dict[str, int]) -> Array:
-    """Where episodes were cut; without a column of it, wherever the time limit was reached."""
+def _ends(file: SafeFile, terminations: Strip, most: int | None, joined: bool, notes: dict[str, int]) -> rows.Ends:
+    """Where episodes end; without a column of cuts, they are wherever the time limit was reached."""
     if file.has("timeouts"):
-        return rows.flags(column(file, "timeouts"), "timeouts")
+        return rows.find_ends(terminations, rows.flags(stored(file, "timeouts"), "timeouts"))
     if most is not None:
-        before = np.maximum.accumulate(np.where(terminations, np.arange(len(terminations)), -1))
-        since = np.arange(len(terminations)) - np.concatenate(([-1], before[:-1]))  # 1 in the first row of an episode
-        cut = np.asarray((since % most == 0) & ~terminations)
-        notes["cuts at the time limit, since the file has no timeouts"] = int(cut.sum())
-        return cut
+        found, notes["cuts at the time limit, since the file has no timeouts"] = rows.cut_every(
+            rows.find_ends(terminations, None), most
+        )
+        return found
     if joined:
-        return np.zeros_like(terminations)
+        return rows.find_ends(terminations, None)
     raise UserError(
         "expected timeouts or next_observations, found neither, so nobody can tell where episodes were cut; name the "
         "environment by ?env=ID or its time limit by ?max_episode_steps=N"
     )
 
 
-def _extra(file: SafeFile, count: int, own: bool, notes: dict[str, int]) -> dict[str, Array]:
+def _extra(file: SafeFile, count: int, own: bool, notes: dict[str, int]) -> dict[str, Strip]:
     """Per step: what a log of ours kept, or the probabilities of the logged actions."""
-    found = {name: column(file, f"infos/{name}") for name in _OWN if own and file.has(f"infos/{name}")}
+    found = {name: stored(file, f"infos/{name}") for name in _OWN if own and file.has(f"infos/{name}")}
     if not own and file.has(_LOG_PROBABILITY):
-        logarithm = column(file, _LOG_PROBABILITY)
+        logarithm = stored(file, _LOG_PROBABILITY)
         if logarithm.shape in ((count,), (count, 1)):
-            with np.errstate(over="ignore", under="ignore"):
-                found["propensity"] = np.exp(logarithm.reshape(count).astype(np.float64))
+            found["propensity"] = logarithm.shaped().changed(_exponential, np.float64)
         else:
             notes[f"{_LOG_PROBABILITY}: not one number a step, not kept"] = 1
     return found
 
 
-def _refit_propensity(arrays: dict[str, Array], space: gym.Space[Any], notes: dict[str, int]) -> None:
+def _exponential(_: int, logarithm: Array) -> Array:
+    with np.errstate(over="ignore", under="ignore"):
+        return np.exp(logarithm.astype(np.float64))
+
+
+def _refit_propensity(strips: dict[str, Strip], space: gym.Space[Any], notes: dict[str, int]) -> None:
     """Leave propensities out where they are none, rather than refuse the file for them."""
-    found = arrays.get("propensity")
+    found = strips.get("propensity")
     if found is None:
         return
     most = np.finfo(np.float64).max if isinstance(space, gym.spaces.Box) else 1.0 + 1e-6
-    bad = int((~((found > 0) & (found <= most))).sum())
+    bad = sum(int((~((piece > 0) & (piece <= most))).sum()) for _, piece in found.pieces())
     if bad:
-        del arrays["propensity"]
+        del strips["propensity"]
         notes[f"steps whose {_LOG_PROBABILITY} is not of a probability: propensities are not kept"] = bad
     elif not isinstance(space, gym.spaces.Box):
-        arrays["propensity"] = np.minimum(found, 1.0)
+        strips["propensity"] = found.changed(lambda _, piece: np.minimum(piece, 1.0))
 
 
-# Writing
-
-
-def losses(log: Log) -> list[str]:
+def losses(outline: Outline, _: str) -> list[str]:
     """What of the log a D4RL file cannot hold."""
-    return lost_columns(log, kept=_OWN)
+    return lost_columns(outline, kept=_OWN)
 
 
-def write_d4rl(log: Log, text: str) -> None:
-    """Write the log with both flags and every next frame."""
-    if isinstance(log.observations, dict):
-        raise UserError(f"{text}: D4RL holds one array of observations, found {list(leaves(log.observations))}")
-    path = parse(text, PREFIX, ()).path
-    frame = log.frame_of_step
-    columns = {
-        "observations": log.observations[frame],
-        "next_observations": log.observations[frame + 1],
-        "actions": log.actions,
-        "rewards": log.rewards,
-        "terminals": log.terminations,
-        "timeouts": log.truncations,
-        **{f"infos/{name}": getattr(log, name) for name in _OWN if getattr(log, name) is not None},
-    }
-    if log.propensity is not None:
-        columns[_LOG_PROBABILITY] = np.log(log.propensity)
+@contextmanager
+def d4rl_sink(outline: Outline, text: str) -> Iterator[Take]:
+    """Where a log becomes rows with both flags and every next frame."""
+    names = [column.name for column in outline.columns]
+    observations = outline.column("observations")
+    if observations is None:
+        paths = list(leaf_spaces(outline.head.observation_space))
+        raise UserError(f"{text}: D4RL holds one array of observations, found {paths}")
+    path, walk = parse(text, PREFIX, ()).path, Walk(outline.lengths)
+    kept = {"next_observations": observations, **{_NAMES[c.name]: c for c in outline.columns if c.name in _NAMES}}
+    if "propensity" in names:
+        kept[_LOG_PROBABILITY] = kept["infos/propensity"]
     with replacing(path) as draft, h5py.File(draft, "w") as file:
-        for name, array in columns.items():
-            file.create_dataset(name, data=array)
-        write_head(file, _HEAD, log)
+        datasets = {n: file.create_dataset(n, (outline.steps, *c.shape), c.dtype) for n, c in kept.items()}
+        write_head(file, _HEAD, outline.head)
+        filled = dict.fromkeys(datasets, 0)
+
+        def put(name: str, array: Array) -> None:
+            datasets[name][filled[name] : filled[name] + len(array)] = array
+            filled[name] += len(array)
+
+        def take(arrays: dict[str, Array]) -> None:
+            now, after = _both_sides(arrays["observations"], walk.parts(len(arrays["rewards"])))
+            put("observations", now)
+            put("next_observations", after)
+            for name in names:
+                if name in _NAMES and name != "observations":
+                    put(_NAMES[name], arrays[name])
+            if "propensity" in names:
+                put(_LOG_PROBABILITY, np.log(arrays["propensity"]))
+
+        yield take
 
 
-FORMAT = flat_format("d4rl", "d4rl:FILE.hdf5", holds, read_d4rl_columns, write_d4rl, lambda log, _: losses(log))
+def _both_sides(frames: Array, parts: Iterable[Part]) -> tuple[Array, Array]:
+    """The frames before steps and those after them; the one after the last step of a part comes with the next part."""
+    before, after = np.ones(len(frames), np.bool_), np.ones(len(frames), np.bool_)
+    for part in parts:
+        if part.ends:
+            before[part.frames.stop - 1] = False
+        if not part.done:
+            after[part.frames.start] = False
+    return frames[before], frames[after]
+
+
+FORMAT = flat_format("d4rl", "d4rl:FILE.hdf5", holds, open_d4rl, d4rl_sink, losses)

@@ -17,13 +17,13 @@ from typing import IO, cast
 
 import numpy as np
 
-from fqi.datasets.columns import Column, Columns, step_columns
 from fqi.datasets.formats import rows
 from fqi.datasets.formats.arrays import DEFLATE_LIMIT, Header, as_bool, checked_dtype, fill, read_header
-from fqi.datasets.formats.heading import environment, head_and_arrays, limit
-from fqi.datasets.formats.reference import Reference, flat_format, named, parse
+from fqi.datasets.formats.heading import environment, limit, with_head
+from fqi.datasets.formats.reference import Reference, flat_format, parse
 from fqi.datasets.hdf5 import damage, memory_bytes
-from fqi.datasets.pieces import Stream, gathered
+from fqi.datasets.source import Source
+from fqi.datasets.strips import Strip, by_rows, named
 from fqi.errors import UserError
 from fqi.nest import Array
 
@@ -40,12 +40,6 @@ def holds(path: Path) -> bool:
     return bool(_checkpoints(path))
 
 
-def read_replay_columns(text: str) -> Columns:
-    """All of the checkpoint in memory."""
-    with named(_folder(text)[1]):
-        return gathered(stream_replay(text), text)
-
-
 @dataclass(frozen=True)
 class _Ring:
     """Where the rows of the buffer lie, oldest first."""
@@ -59,54 +53,74 @@ class _Ring:
         return self.folder / _COLUMN.format(column, self.number)
 
 
-def stream_replay(text: str) -> Stream:
-    """The log in pieces: the small columns lie in memory, frames never do."""
+@contextmanager
+def open_replay(text: str) -> Iterator[Source]:
+    """The log by rows: the small columns lie in memory, frames never do."""
     reference, folder, number = _folder(text)
     record = environment(reference)
     with named(folder):
         ring = _ring(folder, number)
         small = {name: _small(ring, name) for name in ("action", "reward", "terminal")}
-        ends = rows.flags(small["terminal"], "terminal")
+        over = _flags(small["terminal"], "terminal")
         frame = _frame_header(ring)
-        padding = _padding(ring, small, ends)
-        actual = ~padding
-        terminations, truncations, notes = rows.limited(ends[actual], limit(reference, record))
-        found = rows.plan(terminations, truncations)
-        notes = {**notes, **found.notes, **({PADDED: int(padding.sum())} if padding.any() else {})}
-        arrays: dict[str, Array] = {
-            "actions": small["action"][actual][found.steps],
-            "rewards": rows.rewards(small["reward"][actual][found.steps]),
-            "terminations": found.terminations,
-            "truncations": found.truncations,
-            "lengths": found.lengths,
-            "observations": np.zeros((0, *frame.shape[1:]), np.uint8),
-        }
+        padding = _padding(ring, small, over)
+        actual = np.flatnonzero(~padding)
+        ends, notes = rows.limited(rows.find_ends(Strip.of(over[actual]), None), limit(reference, record))
+        strips, lengths, said = rows.episodes(
+            rows.Rows(
+                {"": _frames_of(ring, frame, actual)},
+                Strip.of(small["action"][actual]),
+                rows.rewards(Strip.of(small["reward"][actual])),
+                ends,
+            )
+        )
+        notes = {**notes, **said, **({PADDED: int(padding.sum())} if padding.any() else {})}
         provenance = {
             "source": "dqn-replay",
             "checkpoint": number,
             "reference": text,
             "rewards": "as stored; Dopamine's runner clips them to [-1, 1]",
         }
-        head, arrays = head_and_arrays(arrays, record, provenance, notes, observation_from_data=True)
-    counts = np.zeros(ring.count, np.int64)
-    counts[actual] = found.frames
-    described = step_columns(head.observation_space, head.action_space, rewards=str(arrays["rewards"].dtype))
-    return Stream(
-        head,
-        (*described, Column("lengths", np.dtype(np.int64), (), "episode")),
-        len(arrays["rewards"]),
-        len(found.lengths),
-        _pieces(ring, counts, arrays),
-    )
+        head, strips = with_head(strips, record, provenance, notes, observation_from_data=True)
+        one = by_rows(text, "dqn-replay", folder, head, strips, lengths)
+    yield one
 
 
-def _pieces(ring: _Ring, counts: Array, arrays: dict[str, Array]) -> Iterator[tuple[str, Array]]:
-    start = 0
-    for frames in _frames(ring):
-        yield "observations", np.repeat(frames, counts[start : start + len(frames)], axis=0)
-        start += len(frames)
-    for name in ("actions", "rewards", "terminations", "truncations", "lengths"):
-        yield name, arrays[name]
+def _frames_of(ring: _Ring, frame: Header, actual: Array) -> Strip:
+    """The frames of the rows that are steps, which are read forward only, since they are packed."""
+    kept = _Forward(ring)
+
+    def read(first: int, last: int) -> Array:
+        index = actual[first:last]
+        begin = int(index[0])
+        block = kept.read(begin, int(index[-1]) + 1)
+        return block if len(block) == len(index) else block[index - begin]
+
+    return Strip((len(actual), *frame.shape[1:]), np.dtype(np.uint8), read)
+
+
+class _Forward:
+    """Frames of the ring, of which the piece that was read last is kept; going back begins anew."""
+
+    def __init__(self, ring: _Ring) -> None:
+        self._ring = ring
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pieces, self._first, self._piece = _frames(self._ring), 0, np.zeros((0,), np.uint8)
+
+    def read(self, first: int, last: int) -> Array:
+        if first < self._first:
+            self._begin()
+        parts = []
+        while first < last:
+            over = self._first + len(self._piece)
+            if first >= over:
+                self._first, self._piece = over, next(self._pieces)
+                continue
+            parts.append(self._piece[first - self._first : last - self._first])
+            first += len(parts[-1])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 # Names
@@ -205,10 +219,16 @@ def _ring(folder: Path, number: int) -> _Ring:
 
 def _small(ring: _Ring, name: str) -> Array:
     """One number a row, oldest first."""
-    array = rows.vector(_whole(ring.path(name)), name)
+    strip = rows.vector(Strip.of(_whole(ring.path(name))), name)
+    array = strip.read(0, len(strip))
     if len(array) < ring.order[0].stop:
         raise UserError(f"{name}: expected {ring.order[0].stop} rows as in terminal, found {len(array)}")
     return np.concatenate([array[part] for part in ring.order])
+
+
+def _flags(array: Array, name: str) -> Array:
+    strip = rows.flags(Strip.of(array), name)
+    return strip.read(0, len(strip))
 
 
 def _frame_header(ring: _Ring) -> Header:
@@ -260,4 +280,4 @@ def _padding(ring: _Ring, small: dict[str, Array], ends: Array) -> Array:
     return np.asarray(found & blank)
 
 
-FORMAT = flat_format("dqn-replay", "dqn-replay:FOLDER:N", holds, read_replay_columns, stream=stream_replay)
+FORMAT = flat_format("dqn-replay", "dqn-replay:FOLDER:N", holds, open_replay)

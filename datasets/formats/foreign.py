@@ -15,19 +15,19 @@ environment = "CartPole-v1"          # not needed
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fqi.datasets.columns import Columns
 from fqi.datasets.formats import rows
-from fqi.datasets.formats.d4rl import column
-from fqi.datasets.formats.heading import environment, head_and_arrays, limit
-from fqi.datasets.formats.reference import Reference, flat_format, named
+from fqi.datasets.formats.heading import environment, limit, with_head
+from fqi.datasets.formats.reference import Reference, flat_format
 from fqi.datasets.hdf5 import SafeFile, opened
+from fqi.datasets.source import Source
+from fqi.datasets.strips import Strip, by_rows, named, stored
 from fqi.errors import UserError
-from fqi.nest import Array
 
 PREFIX = "hdf5:"
 _SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
@@ -57,8 +57,9 @@ def holds(path: Path) -> bool:
     return bool(at) and mapping.endswith(".toml") and data.lower().endswith(_SUFFIXES)
 
 
-def read_foreign_columns(text: str) -> Columns:
-    """The columns that the mapping names."""
+@contextmanager
+def open_foreign(text: str) -> Iterator[Source]:
+    """The columns that the mapping names, by rows."""
     path, mapping = _paths(text)
     layout = read_mapping(mapping)
     reference = Reference(text, path, {} if layout.environment is None else {"env": layout.environment})
@@ -66,24 +67,30 @@ def read_foreign_columns(text: str) -> Columns:
         record = environment(reference)
         if record is not None and layout.max_episode_steps is not None:
             record = {**record, "max_episode_steps": layout.max_episode_steps}
+    provenance = {"source": "hdf5", "reference": text, "mapping": str(mapping)}
     notes: dict[str, int] = {}
-    with named(path), opened(path) as file:
-        ends = _ends(file, layout, layout.max_episode_steps or limit(reference, record), notes)
-        arrays, said = rows.episodes(
-            rows.Rows(
-                _nest(file, layout.observations),
-                column(file, layout.actions),
-                rows.rewards(column(file, layout.rewards), layout.rewards),
-                *ends,
-                None if layout.next_observations is None else _nest(file, layout.next_observations),
-                {}
-                if layout.propensity is None
-                else {"propensity": rows.rewards(column(file, layout.propensity), layout.propensity)},
-            )
-        )
-        provenance = {"source": "hdf5", "reference": text, "mapping": str(mapping)}
-        head, arrays = head_and_arrays(arrays, record, provenance, {**notes, **said})
-    return Columns(text, head, arrays)
+    with ExitStack() as stack:
+        with named(path):
+            file = stack.enter_context(opened(path))
+            most = layout.max_episode_steps or limit(reference, record)
+            strips, lengths, said = rows.episodes(_rows(file, layout, most, notes))
+            head, strips = with_head(strips, record, provenance, {**notes, **said})
+            one = by_rows(text, "hdf5", path, head, strips, lengths)
+        yield one
+
+
+def _rows(file: SafeFile, layout: Layout, most: int | None, notes: dict[str, int]) -> rows.Rows:
+    extra = {}
+    if layout.propensity is not None:
+        extra["propensity"] = rows.rewards(stored(file, layout.propensity), layout.propensity)
+    return rows.Rows(
+        _nest(file, layout.observations),
+        stored(file, layout.actions),
+        rows.rewards(stored(file, layout.rewards), layout.rewards),
+        _ends(file, layout, most, notes),
+        None if layout.next_observations is None else _nest(file, layout.next_observations),
+        extra,
+    )
 
 
 def _paths(text: str) -> tuple[Path, Path]:
@@ -155,24 +162,24 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def _nest(file: SafeFile, names: dict[str, str]) -> dict[str, Array]:
-    return {part: column(file, dataset) for part, dataset in names.items()}
+def _nest(file: SafeFile, names: dict[str, str]) -> dict[str, Strip]:
+    return {part: stored(file, dataset) for part, dataset in names.items()}
 
 
-def _ends(file: SafeFile, layout: Layout, most: int | None, notes: dict[str, int]) -> tuple[Array, Array]:
+def _ends(file: SafeFile, layout: Layout, most: int | None, notes: dict[str, int]) -> rows.Ends:
     if layout.done is not None:
-        terminations, truncations, said = rows.limited(rows.flags(column(file, layout.done), layout.done), most)
+        ends, said = rows.limited(rows.find_ends(rows.flags(stored(file, layout.done), layout.done), None), most)
         notes.update(said)
-        return terminations, truncations
+        return ends
     assert layout.terminations is not None  # the mapping was checked
-    terminations = rows.flags(column(file, layout.terminations), layout.terminations)
+    terminations = rows.flags(stored(file, layout.terminations), layout.terminations)
     if layout.truncations is None:
         notes["no truncations are mapped: only terminations end episodes"] = 1
-        return terminations, terminations & False
-    truncations = rows.flags(column(file, layout.truncations), layout.truncations)
+        return rows.find_ends(terminations, None)
+    truncations = rows.flags(stored(file, layout.truncations), layout.truncations)
     if len(truncations) != len(terminations):
         raise UserError(f"{layout.truncations}: expected {len(terminations)} rows, found {len(truncations)}")
-    return terminations, truncations
+    return rows.find_ends(terminations, truncations)
 
 
-FORMAT = flat_format("hdf5", "hdf5:FILE@MAPPING.toml", holds, read_foreign_columns)
+FORMAT = flat_format("hdf5", "hdf5:FILE@MAPPING.toml", holds, open_foreign)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -10,6 +11,7 @@ import numpy as np
 from fqi import spaces
 from fqi.datasets.columns import Head, leaf_name
 from fqi.datasets.formats.reference import Reference
+from fqi.datasets.strips import Strip
 from fqi.environments.make import environment_record, make_single
 from fqi.errors import UserError
 from fqi.nest import Array, leaf_spaces
@@ -32,32 +34,32 @@ def limit(reference: Reference, record: dict[str, Any] | None) -> int | None:
     return found if found is not None else (record or {}).get("max_episode_steps")
 
 
-def head_and_arrays(
-    arrays: dict[str, Array],
+def with_head(
+    strips: Mapping[str, Strip],
     record: dict[str, Any] | None,
     provenance: dict[str, Any],
     notes: dict[str, int],
     observation_from_data: bool = False,
-) -> tuple[Head, dict[str, Array]]:
+) -> tuple[Head, dict[str, Strip]]:
     """The head of a log of these columns, and the columns as its spaces want them.
 
     `observation_from_data` is for files that hold other frames than the environment gives.
     """
-    arrays, notes = dict(arrays), dict(notes)
+    strips, notes = dict(strips), dict(notes)
     observation_space, action_space = _of_environment(record)
     guessed = {}
     if observation_space is None or observation_from_data:
-        observation_space = _guess_observations(arrays)
+        observation_space = _guess_observations(strips)
         guessed["observation_space"] = str(observation_space)
     else:
-        observation_space = _fitted(observation_space, arrays, "observations", notes)
+        observation_space = _fitted(observation_space, strips, "observations", notes)
     if action_space is None:
-        action_space = _guess_actions(arrays)
+        action_space = _guess_actions(strips)
         guessed["action_space"] = str(action_space)
     else:
-        action_space = _fitted(action_space, arrays, "actions", notes)
+        action_space = _fitted(action_space, strips, "actions", notes)
     said = {**provenance, **({"guessed": guessed} if guessed else {}), **({"notes": notes} if notes else {})}
-    return Head(observation_space, action_space, (), record, said), arrays
+    return Head(observation_space, action_space, (), record, said), strips
 
 
 def _of_environment(record: dict[str, Any] | None) -> tuple[gym.Space[Any] | None, gym.Space[Any] | None]:
@@ -69,71 +71,74 @@ def _of_environment(record: dict[str, Any] | None) -> tuple[gym.Space[Any] | Non
     return found
 
 
-def _guess_observations(arrays: dict[str, Array]) -> gym.Space[Any]:
-    names = [name for name in arrays if name.split("/")[0] == "observations"]
+def _guess_observations(strips: dict[str, Strip]) -> gym.Space[Any]:
+    names = [name for name in strips if name.split("/")[0] == "observations"]
     if names == ["observations"]:
-        return _guess(arrays, "observations")
-    return gym.spaces.Dict([(name.removeprefix("observations/"), _guess(arrays, name)) for name in names])
+        return _guess(strips, "observations")
+    return gym.spaces.Dict([(name.removeprefix("observations/"), _guess(strips, name)) for name in names])
 
 
-def _guess(arrays: dict[str, Array], name: str) -> gym.Space[Any]:
+def _guess(strips: dict[str, Strip], name: str) -> gym.Space[Any]:
     """A space that the values of one column lie in."""
-    array = arrays[name]
-    shape: tuple[int, ...] = array.shape[1:]
-    dtype: Any = array.dtype.type
-    if array.dtype.kind == "f":
+    strip, shape = strips[name], strips[name].row
+    dtype: Any = strip.dtype.type
+    if strip.dtype.kind == "f":
         return gym.spaces.Box(-np.inf, np.inf, shape, dtype)
-    if array.dtype.kind == "b":
-        arrays[name] = array.astype(np.int8)
+    if strip.dtype.kind == "b":
+        strips[name] = strip.cast(np.int8)
         return gym.spaces.Box(0, 1, shape, np.int8)
     if not shape:
-        arrays[name] = array.astype(np.int64)
-        found = _discrete(arrays[name], name)
+        strips[name] = strip.cast(np.int64)
+        found = _discrete(*_bounds(strips[name], name))
         return found if found is not None else gym.spaces.Box(-(2**63), 2**63 - 1, (), np.int64)
-    bounds = np.iinfo(array.dtype)
+    bounds = np.iinfo(strip.dtype)
     return gym.spaces.Box(bounds.min, bounds.max, shape, dtype)
 
 
-def _guess_actions(arrays: dict[str, Array]) -> gym.Space[Any]:
-    array = arrays["actions"]
-    if array.dtype.kind == "f":
-        return gym.spaces.Box(-np.inf, np.inf, array.shape[1:], array.dtype.type)
-    if array.dtype.kind == "b" and array.ndim > 1 and array.shape[1:] != (1,):
-        arrays["actions"] = array.astype(np.int8)
-        return gym.spaces.MultiBinary(array.shape[1:] if array.ndim > 2 else array.shape[1])
-    if array.ndim == 1 or array.shape[1:] == (1,):
-        arrays["actions"] = array = array.reshape(len(array)).astype(np.int64)
-        found = _discrete(array, "actions")
+def _guess_actions(strips: dict[str, Strip]) -> gym.Space[Any]:
+    strip = strips["actions"]
+    if strip.dtype.kind == "f":
+        return gym.spaces.Box(-np.inf, np.inf, strip.row, strip.dtype.type)
+    if strip.dtype.kind == "b" and strip.row not in ((), (1,)):
+        strips["actions"] = strip.cast(np.int8)
+        return gym.spaces.MultiBinary(strip.row if len(strip.row) > 1 else strip.row[0])
+    if strip.row in ((), (1,)):
+        strips["actions"] = strip = strip.shaped().cast(np.int64)
+        least, most = _bounds(strip, "actions")
+        found = _discrete(least, most)
         if found is None:
-            least, most = array.min(), array.max()
             raise UserError(
                 f"actions: expected numbers of actions below {_MOST_ACTIONS}, found {least} to {most}; name the "
                 "environment by ?env=ID"
             )
         return found
-    low, high = array.min(axis=0), array.max(axis=0)
-    if not array.size or (low < 0).any() or (high >= _MOST_ACTIONS).any():
+    low, high = _bounds(strip, "actions")
+    if (low < 0).any() or (high >= _MOST_ACTIONS).any():
         raise UserError("actions: expected numbers of actions from 0, found others; name the environment by ?env=ID")
-    arrays["actions"] = array.astype(np.int64)
+    strips["actions"] = strip.cast(np.int64)
     return gym.spaces.MultiDiscrete(high.astype(np.int64) + 1)
 
 
-def _discrete(array: Array, name: str) -> gym.spaces.Discrete | None:
-    """The smallest Discrete space, from 0 on, that holds the values; None where they are no numbering."""
-    if not array.size:
+def _bounds(strip: Strip, name: str) -> tuple[Array, Array]:
+    if not len(strip):
         raise UserError(f"{name}: expected at least one row, found none")
-    least, most = min(0, int(array.min())), int(array.max())
+    return strip.bounds()
+
+
+def _discrete(low: Array, high: Array) -> gym.spaces.Discrete | None:
+    """The smallest Discrete space, from 0 on, that holds the values; None where they are no numbering."""
+    least, most = min(0, int(low)), int(high)
     return gym.spaces.Discrete(most - least + 1, start=least) if most - least < _MOST_ACTIONS else None
 
 
-def _fitted(space: gym.Space[Any], arrays: dict[str, Array], kind: str, notes: dict[str, int]) -> gym.Space[Any]:
+def _fitted(space: gym.Space[Any], strips: dict[str, Strip], kind: str, notes: dict[str, int]) -> gym.Space[Any]:
     """The environment's space with the precision of the data; the columns are changed only where nothing is lost."""
     parts = leaf_spaces(space)
     leaves = {leaf_name(path) if kind == "observations" else kind: part for path, part in parts.items()}
-    found = [name for name in arrays if name.split("/")[0] == kind]
+    found = [name for name in strips if name.split("/")[0] == kind]
     if set(found) != set(leaves):
         raise UserError(f"expected the columns {list(leaves)} of the environment's {space}, found {found}")
-    fitted = [_leaf(part, arrays, name, notes) for name, part in leaves.items()]
+    fitted = [_leaf(part, strips, name, notes) for name, part in leaves.items()]
     if list(parts) == [""]:
         return fitted[0]
     return spaces.from_json(_replaced(spaces.to_json(space), iter(fitted)))
@@ -148,22 +153,23 @@ def _replaced(space: Any, parts: Any) -> Any:
     return spaces.to_json(next(parts))
 
 
-def _leaf(space: gym.Space[Any], arrays: dict[str, Array], name: str, notes: dict[str, int]) -> gym.Space[Any]:
-    array, shape = arrays[name], tuple(space.shape or ())
-    if array.shape[1:] != shape:
-        if array.shape[1:] not in ((), (1,)) or shape not in ((), (1,)):
-            raise UserError(f"{name}: expected rows of shape {shape} of {space}, found {array.shape[1:]}")
-        arrays[name] = array = array.reshape(len(array), *shape)
-    if array.dtype == space.dtype:
+def _leaf(space: gym.Space[Any], strips: dict[str, Strip], name: str, notes: dict[str, int]) -> gym.Space[Any]:
+    strip, shape = strips[name], tuple(space.shape or ())
+    if strip.row != shape:
+        if strip.row not in ((), (1,)) or shape not in ((), (1,)):
+            raise UserError(f"{name}: expected rows of shape {shape} of {space}, found {strip.row}")
+        strips[name] = strip = strip.shaped(*shape)
+    if strip.dtype == space.dtype:
         return space
-    if isinstance(space, gym.spaces.Box) and array.dtype.kind == "f" and np.dtype(space.dtype).kind == "f":
+    if isinstance(space, gym.spaces.Box) and strip.dtype.kind == "f" and np.dtype(space.dtype).kind == "f":
         with np.errstate(over="ignore"):  # bounds that the smaller type does not know are none
-            dtype: Any = array.dtype.type
+            dtype: Any = strip.dtype.type
             return gym.spaces.Box(space.low.astype(dtype), space.high.astype(dtype), shape, dtype)
-    with np.errstate(invalid="ignore", over="ignore"):
-        converted = array.astype(space.dtype)
-    if not np.array_equal(converted, array):
-        raise UserError(f"{name}: expected {space.dtype} of {space}, found {array.dtype} of other values")
-    arrays[name] = converted
-    notes[f"{name}: {array.dtype} in the file, {space.dtype} in the log, the same values"] = len(array)
+    for _, piece in strip.pieces():
+        with np.errstate(invalid="ignore", over="ignore"):
+            converted = piece.astype(space.dtype)
+        if not np.array_equal(converted, piece):
+            raise UserError(f"{name}: expected {space.dtype} of {space}, found {strip.dtype} of other values")
+    strips[name] = strip.cast(space.dtype)
+    notes[f"{name}: {strip.dtype} in the file, {space.dtype} in the log, the same values"] = len(strip)
     return space

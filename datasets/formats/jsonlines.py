@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fqi.datasets.formats.cells import Column, Kind, Table
+from fqi.datasets.formats.cells import Column
 from fqi.datasets.formats.texts import lines
 from fqi.errors import UserError
 
 EPISODE, STEP = "episode", "step"  # the columns that an episode a line is given, if it has none
-_BLOCK = 1 << 12
+_BLOCK = 1 << 12  # rows that are converted at once
+_CELLS = 8 << 20  # characters of them at most
 _DEEPEST = 16  # lists and maps within one another
 _OBSERVATIONS = ("observation", "observations", "obs", "state", "states")
 _REWARDS = ("reward", "rewards")
@@ -30,33 +31,33 @@ def names(path: Path) -> tuple[list[str], dict[str, str]]:
     raise UserError(f"{path}: expected a JSON object a line, found an empty file")
 
 
-def read(path: Path, wanted: dict[str, Kind]) -> Table:
-    """The wanted columns."""
-    columns = {name: Column(str(path), name, kind) for name, kind in wanted.items()}
-    known: set[str] = set()
-    count = 0
-    for block in _blocks(path):
+def feed(path: Path, columns: Mapping[str, Column], most: int | None = None) -> Iterator[tuple[str, ...]]:
+    """Hand the wanted columns their cells, some rows at a time, and name all columns that were seen."""
+    known: dict[str, None] = {}
+    for block in _blocks(path, most):
         for name, column in columns.items():
             column.values([row.get(name) for row in block])
-        known.update(*block)
-        count += len(block)
-    unread = tuple(sorted(known - set(wanted)))
-    return Table(str(path), count, {name: column.cells() for name, column in columns.items()}, unread)
+        for row in block:
+            known.update(dict.fromkeys(row))
+        yield tuple(sorted(known))
 
 
-def _blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
+def _blocks(path: Path, most: int | None = None) -> Iterator[list[dict[str, Any]]]:
     block: list[dict[str, Any]] = []
-    for number, value in enumerate(_objects(path)):
+    size = 0
+    for number, (value, length) in enumerate(_objects(path, most)):
         block += _steps(value, number, path)
-        if len(block) >= _BLOCK:
+        size += length
+        if len(block) >= _BLOCK or size >= _CELLS:
             yield block
-            block = []
+            block, size = [], 0
     if block:
         yield block
 
 
-def _objects(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(lines(path), start=1):
+def _objects(path: Path, most: int | None) -> Iterator[tuple[dict[str, Any], int]]:
+    """The object of every line, and how long the line is."""
+    for number, line in enumerate(lines(path, most), start=1):
         if not line.strip():
             continue
         try:
@@ -66,7 +67,7 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
             raise UserError(f"{path}: line {number}: expected JSON, found {line[:40]!r} ({said})") from None
         if not isinstance(value, dict):
             raise UserError(f"{path}: line {number}: expected a JSON object, found {line[:40]!r}")
-        yield value
+        yield value, len(line)
 
 
 def _steps(value: dict[str, Any], number: int, path: Path) -> list[dict[str, Any]]:

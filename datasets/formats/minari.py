@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 
-from fqi.datasets.columns import Columns, Head, to_log
+from fqi.datasets.columns import Columns, Head
 from fqi.datasets.flatten import flattening
 from fqi.datasets.format import Format
-from fqi.datasets.formats.minari_episodes import Episodes, episode_numbers
+from fqi.datasets.formats.minari_columns import stored
+from fqi.datasets.formats.minari_episodes import Episodes
 from fqi.datasets.formats.minari_metadata import (
     DATA,
     PREFIX,
@@ -24,8 +28,9 @@ from fqi.datasets.formats.minari_metadata import (
     space_json,
     spaces_of,
 )
-from fqi.datasets.formats.minari_write import check_free, write_minari
-from fqi.datasets.hdf5 import SafeFile, opened
+from fqi.datasets.formats.minari_write import check_free, minari_sink, write_minari
+from fqi.datasets.hdf5 import opened
+from fqi.datasets.source import Source, gathered, logged
 from fqi.errors import UserError
 from fqi.log import Log
 
@@ -35,6 +40,8 @@ __all__ = [
     "accepts",
     "check_free",
     "dataset_id",
+    "minari_sink",
+    "open_minari",
     "read_minari",
     "read_minari_columns",
     "root",
@@ -42,27 +49,47 @@ __all__ = [
 ]
 
 
+NAME = "minari"
+
+
 def accepts(reference: str) -> bool:
     """Whether the name is `minari:ID` or a folder that looks like a dataset of Minari's."""
     return reference.startswith(PREFIX) or data_folder(Path(reference)) is not None
 
 
+@contextmanager
+def open_minari(reference: str, flatten_actions: bool = False) -> Iterator[Source]:
+    """The dataset by rows; actions of several named choices can be read as an index into their combinations."""
+    with _opened(reference, False, flatten_actions) as (head, episodes):
+        if not len(episodes.lengths):
+            raise UserError(f"{reference}: expected at least one episode, found no episode")
+        yield _source(reference, head, episodes)
+
+
 def read_minari(reference: str | Path, flatten_actions: bool = False) -> Log:
-    """The dataset as a log; actions of several named choices can be read as an index into their combinations."""
-    columns = _read(str(reference), lenient=False, flatten_actions=flatten_actions)
-    assert columns.head is not None  # a strict reading raises before it leaves it out
-    return to_log(columns.head, columns.arrays, reference)
+    """The whole dataset."""
+    with open_minari(str(reference), flatten_actions) as one:
+        return logged(gathered(one))
 
 
 def read_minari_columns(reference: str | Path) -> Columns:
     """Whatever can be read of the dataset, unchecked."""
     try:
-        return _read(str(reference), lenient=True)
+        with _opened(str(reference), True) as (head, episodes):
+            columns = gathered(_source(str(reference), head, episodes))
+            columns.problems.update(episodes.problems)
+            return columns
     except UserError as error:
         return Columns(str(reference), problems={"file": str(error)})
 
 
-def _read(reference: str, lenient: bool, flatten_actions: bool = False) -> Columns:
+def _source(reference: str, head: Head, episodes: Episodes) -> Source:
+    columns = episodes.columns
+    return Source(reference, NAME, head, columns, episodes.lengths, episodes.seeds, episodes.origin, episodes.rows)
+
+
+@contextmanager
+def _opened(reference: str, lenient: bool, flatten_actions: bool = False) -> Iterator[tuple[Head, Episodes]]:
     folder = locate(reference)
     metadata = metadata_of(folder / "metadata.json")
     form = metadata.get("data_format", "hdf5")
@@ -79,49 +106,35 @@ def _read(reference: str, lenient: bool, flatten_actions: bool = False) -> Colum
             f"`fqi data convert {reference} LOG.h5 --flatten-actions` makes an index of them if they are choices"
         )
     flat = flattening(action_space, reference) if flatten_actions else None
-    own = metadata.get("fqi") if isinstance(metadata.get("fqi"), dict) else None
-    columns = Columns(reference)
-    with opened(folder / DATA) as file:
-        episodes = Episodes(file, observation_space, action_space, metadata, own, episode_numbers(file), flat)
-        notes = _read_all(episodes, file, columns, lenient)
-    if own is not None and "log" in own:
+    found = metadata.get("fqi")
+    own: dict[str, Any] = found if isinstance(found, dict) else {}
+    infos = [str(name) for name in own.get("infos", [])]
+    jpeg = bool(metadata.get("jpeg_encoding", True))
+    parts = list(stored(observation_space, action_space, infos, jpeg, flat))
+    head = Head(observation_space, action_space, (), environment_of(metadata), provenance_of(reference, metadata))
+    if "log" in own:
         try:
-            columns.head = Head.from_json({**space_json(metadata), **own["log"]})
+            head = Head.from_json({**space_json(metadata), **own["log"]})
         except (UserError, TypeError) as error:
             raise UserError(f"{folder / 'metadata.json'}: fqi: {error}") from error
-    else:
-        columns.head = Head(
-            observation_space, action_space, (), environment_of(metadata), provenance_of(reference, metadata)
-        )
     if flat is not None:
-        columns.head = replace(columns.head, action_space=gym.spaces.Discrete(flat.count))
-        columns.head = columns.head.noting(action_table=flat.to_json())
-    if notes:
-        columns.head = columns.head.noting(notes=notes)
-    return columns
-
-
-def _read_all(episodes: Episodes, file: SafeFile, columns: Columns, lenient: bool) -> dict[str, int]:
-    """The episodes one after another; what cannot be read becomes a problem, or an error."""
-    for place, number in enumerate(episodes.numbers):
-        try:
-            with file.damage(f"episode_{number}"):
-                episodes.read(place)
-        except UserError as error:
-            if not lenient:
-                raise
-            episodes.cut()
-            columns.problems[f"episode_{number}"] = str(error)
-    columns.arrays = episodes.arrays()
-    return episodes.notes
-
-
-def _write(log: Log, reference: str) -> None:
-    write_minari(log, reference)
+        head = replace(head, action_space=gym.spaces.Discrete(flat.count)).noting(action_table=flat.to_json())
+    with opened(folder / DATA) as file:
+        episodes = Episodes(file, parts, own.get("origin") is True, lenient)
+        yield head.noting(notes=episodes.notes) if episodes.notes else head, episodes
 
 
 def _asks(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-FORMAT = Format("minari", "minari:NAMESPACE/NAME-vN", accepts, read_minari, read_minari_columns, _write, _asks)
+FORMAT = Format(
+    NAME,
+    "minari:NAMESPACE/NAME-vN",
+    accepts,
+    read_minari,
+    read_minari_columns,
+    minari_sink,
+    _asks,
+    open=open_minari,
+)

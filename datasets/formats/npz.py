@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from fqi.datasets.columns import Columns
 from fqi.datasets.formats import rows
 from fqi.datasets.formats.arrays import Archive, archive
-from fqi.datasets.formats.heading import environment, head_and_arrays, limit
-from fqi.datasets.formats.reference import flat_format, named, parse
+from fqi.datasets.formats.heading import environment, limit, with_head
+from fqi.datasets.formats.reference import flat_format, parse
 from fqi.datasets.formats.rows import Rows
+from fqi.datasets.source import Source
+from fqi.datasets.strips import Strip, by_rows, named
 from fqi.errors import UserError
 from fqi.nest import Array
 
@@ -33,20 +36,23 @@ def holds(path: Path) -> bool:
     return path.suffix.lower() == ".npz" and path.is_file()
 
 
-def read_npz_columns(text: str) -> Columns:
-    """The columns of the file, in whichever layout it has."""
+@contextmanager
+def open_npz(text: str) -> Iterator[Source]:
+    """The file, in whichever layout it has; its arrays are packed, so all of them are held."""
     reference = parse(text, PREFIX)
     record = environment(reference)
     with named(reference.path), archive(reference.path) as file:
         layout, known = _layout(file)
-        provenance = {"source": "npz", "layout": layout, "reference": text}
         notes = _skipped(file, known)
+        most = limit(reference, record)
         if layout == "imitation trajectories":
-            arrays, said = _trajectories(file, limit(reference, record))
+            strips, lengths, said = _trajectories(file, most)
         else:
-            arrays, said = rows.episodes(_transitions(file, layout, limit(reference, record), notes))
-        head, arrays = head_and_arrays(arrays, record, provenance, {**notes, **said})
-    return Columns(text, head, arrays)
+            strips, lengths, said = rows.episodes(_transitions(file, layout, most, notes))
+        provenance = {"source": "npz", "layout": layout, "reference": text}
+        head, strips = with_head(strips, record, provenance, {**notes, **said})
+        one = by_rows(text, "npz", reference.path, head, strips, lengths)
+    yield one
 
 
 def _layout(file: Archive) -> tuple[str, set[str]]:
@@ -70,9 +76,9 @@ def _skipped(file: Archive, known: set[str]) -> dict[str, int]:
     return notes
 
 
-def _trajectories(file: Archive, most: int | None) -> tuple[dict[str, Array], dict[str, int]]:
+def _trajectories(file: Archive, most: int | None) -> tuple[dict[str, Strip], Array, dict[str, int]]:
     """Episodes that have their final frames."""
-    terminal = rows.flags(file.read("terminal"), "terminal")
+    terminal = _flags(file, "terminal")
     inner = file.read("indices")
     actions, observations = file.read("acts"), file.read("obs")
     if inner.ndim != 1 or (inner.size and inner.dtype.kind not in "iu") or len(inner) != len(terminal) - 1:
@@ -113,14 +119,14 @@ def _trajectories(file: Archive, most: int | None) -> tuple[dict[str, Array], di
         notes[rows.LIMITED] = int(at_limit.sum())
     if most is None and terminal.any():
         notes[rows.MERGED] = int(terminal.sum())
-    return {
+    found = {
         "observations": observations,
         "actions": actions,
         "rewards": rewards,
         "terminations": terminations,
         "truncations": truncations,
-        "lengths": lengths,
-    }, notes
+    }
+    return {name: Strip.of(array) for name, array in found.items()}, lengths, notes
 
 
 def _transitions(file: Archive, layout: str, most: int | None, notes: dict[str, int]) -> Rows:
@@ -131,28 +137,33 @@ def _transitions(file: Archive, layout: str, most: int | None, notes: dict[str, 
     rewards, said = _rewards(file, "rewards" if baselines else "rews", steps)
     following: Array | None = None
     if baselines:
-        starts = rows.flags(file.read("episode_starts"), "episode_starts")
+        starts = _flags(file, "episode_starts")
         if len(starts) != steps or not steps:
             raise UserError(f"episode_starts: expected {steps} rows as in actions, found {len(starts)}")
-        ends = np.append(starts[1:], True)  # the file is written when an episode has ended
+        over = np.append(starts[1:], True)  # the file is written when an episode has ended
     else:
-        ends, following = rows.flags(file.read("dones"), "dones"), file.read("next_obs")
-    terminations, truncations, more = rows.limited(ends, most)
+        over, following = _flags(file, "dones"), file.read("next_obs")
+    ends, more = rows.limited(rows.find_ends(Strip.of(over), None), most)
     notes.update({**said, **more})
     return Rows(
-        {"": observations},
-        actions,
-        rewards,
-        terminations,
-        truncations,
-        None if following is None else {"": following},
+        {"": Strip.of(observations)},
+        Strip.of(actions),
+        Strip.of(rewards),
+        ends,
+        None if following is None else {"": Strip.of(following)},
     )
+
+
+def _flags(file: Archive, name: str) -> Array:
+    strip = rows.flags(Strip.of(file.read(name)), name)
+    return strip.read(0, len(strip))
 
 
 def _rewards(file: Archive, name: str, steps: int) -> tuple[Array, dict[str, int]]:
     if name not in file.names:
         return np.zeros(steps), {NO_REWARDS: steps}
-    return rows.rewards(file.read(name), name), {}
+    strip = rows.rewards(Strip.of(file.read(name)), name)
+    return strip.read(0, len(strip)), {}
 
 
-FORMAT = flat_format("npz", "FILE.npz", holds, read_npz_columns)
+FORMAT = flat_format("npz", "FILE.npz", holds, open_npz)

@@ -21,6 +21,7 @@ class Rows:
     starts: Array  # [M]
     lengths: Array  # [M]
     ids: tuple[Any, ...]  # [M] what the file calls the episodes
+    first: int = 0  # rows of the file that are not among them, since they come before
 
     @property
     def lasts(self) -> Array:
@@ -28,7 +29,7 @@ class Rows:
 
     def row(self, position: int) -> int:
         """The row of the file, counted from 1, that stands here."""
-        return int(self.order[position]) + 1
+        return self.first + int(self.order[position]) + 1
 
 
 def ordered(sheet: Sheet) -> Rows:
@@ -44,7 +45,7 @@ def ordered(sheet: Sheet) -> Rows:
     starts = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
     lengths = np.diff(np.concatenate((starts, [count])))
     words = cells.words or ()
-    rows = Rows(order, starts, lengths, tuple(words[code] for code in codes[starts].tolist()))
+    rows = Rows(order, starts, lengths, tuple(words[code] for code in codes[starts].tolist()), sheet.first)
     if sheet.options.step is not None:
         _check_steps(sheet, rows)
     elif (np.diff(order) < 0).any() or len(starts) > 1:
@@ -60,8 +61,8 @@ def _check_together(sheet: Sheet, cells: Cells) -> None:
     if len(again):
         row, words = int(again[0]), cells.words or ()
         raise UserError(
-            f"{sheet.source}: row {row + 1}: column {cells.name}: episode {words[cells.values[row]]!r} goes on "
-            "after another one, and nothing tells in which order; name the column of step numbers by --step"
+            f"{sheet.source}: row {sheet.first + row + 1}: column {cells.name}: episode {words[cells.values[row]]!r} "
+            "goes on after another one, and nothing tells in which order; name the column of step numbers by --step"
         )
 
 
@@ -71,7 +72,7 @@ def _step_numbers(sheet: Sheet) -> Array:
         raise sheet.fault(cells.name, "numbers of steps", cells.values.dtype)
     if cells.values.dtype.kind == "f" and not np.isfinite(cells.values).all():
         row = int(np.flatnonzero(~np.isfinite(cells.values))[0])
-        raise sheet.fault(cells.name, "a number", "nan", row + 1)
+        raise sheet.fault(cells.name, "a number", "nan", sheet.first + row + 1)
     return cells.values
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from fqi.datasets.columns import Head, columns_of, dump_json, head_of, leaf_name
+from fqi.datasets.columns import Head, dump_json, leaf_name
 from fqi.datasets.formats.reference import Reference
 from fqi.datasets.hdf5 import SafeFile
+from fqi.datasets.source import Outline
+from fqi.datasets.strips import Strip
 from fqi.errors import UserError
-from fqi.log import Log
-from fqi.nest import Array, leaf_spaces
+from fqi.nest import leaf_spaces
 
 
-def write_head(file: h5py.File, name: str, log: Log) -> None:
+def write_head(file: h5py.File, name: str, head: Head) -> None:
     """Spaces, environment, behaviours and provenance of the log."""
-    file.create_dataset(name, data=np.frombuffer(dump_json(head_of(log).to_json()), np.uint8))
+    file.create_dataset(name, data=np.frombuffer(dump_json(head.to_json()), np.uint8))
 
 
 def read_head(file: SafeFile, name: str, reference: Reference) -> Head | None:
@@ -35,20 +37,20 @@ def read_head(file: SafeFile, name: str, reference: Reference) -> Head | None:
         raise UserError(f"{reference.path}: {name}: {error}") from error
 
 
-def shaped(arrays: dict[str, Array], head: Head) -> dict[str, Array]:
+def shaped(strips: Mapping[str, Strip], head: Head) -> dict[str, Strip]:
     """Single numbers where the file has columns of one."""
     spaces = {leaf_name(path): space for path, space in leaf_spaces(head.observation_space).items()}
     spaces["actions"] = head.action_space
     return {
-        name: array.reshape(len(array)) if name in spaces and spaces[name].shape == () and array.ndim == 2 else array
-        for name, array in arrays.items()
+        name: strip.shaped() if name in spaces and spaces[name].shape == () and strip.row == (1,) else strip
+        for name, strip in strips.items()
     }
 
 
-def lost_columns(log: Log, kept: tuple[str, ...] = ()) -> list[str]:
+def lost_columns(outline: Outline, kept: tuple[str, ...] = ()) -> list[str]:
     """The optional columns of the log that a format does not keep, in words."""
-    has = [name for name in columns_of(log) if name in _MEANING and name not in kept]
-    return [_MEANING[name] for name in has]
+    has = {*(column.name for column in outline.columns), *outline.whole}
+    return [meaning for name, meaning in _MEANING.items() if name in has and name not in kept]
 
 
 _MEANING = {

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fqi.datasets.formats.cells import Column, Kind, Table
+from fqi.datasets.formats.cells import Column
+from fqi.datasets.formats.texts import HELD
 from fqi.datasets.hdf5 import memory_bytes
 from fqi.errors import UserError
 from fqi.nest import Array
 
 MAPPING_KEY = b"fqi-mapping"
-_BLOCK = 1 << 14
+_BLOCK = 1 << 14  # rows that are converted at once
+_BYTES = 8 << 20  # of them at most
 
 
 def names(path: Path) -> tuple[list[str], dict[str, str]]:
@@ -36,32 +38,35 @@ def mapping_text(path: Path) -> bytes | None:
         return found
 
 
-def read(path: Path, wanted: dict[str, Kind]) -> Table:
-    """The wanted columns."""
-    columns = {name: Column(str(path), name, kind) for name, kind in wanted.items()}
+def feed(path: Path, columns: Mapping[str, Column], most: int | None = None) -> Iterator[tuple[str, ...]]:
+    """Hand the wanted columns their cells, some rows at a time, and name all columns; `most` bytes may be held."""
     with _opened(path) as file:
-        _check(file, path)
-        known = list(file.schema_arrow.names)
-        for batch in file.iter_batches(batch_size=_BLOCK, columns=list(wanted)):
-            for name, column in columns.items():
-                _take(column, batch.column(batch.schema.names.index(name)))
+        size = _check(file, path, most)
+        known = tuple(file.schema_arrow.names)
+        many = max(1, min(_BLOCK, _BYTES * file.metadata.num_rows // max(1, size)))
+        for group in range(file.metadata.num_row_groups):  # all at once are kept until the last is read
+            for batch in file.iter_batches(many, [group], columns=list(columns)):
+                for name, column in columns.items():
+                    _take(column, batch.column(batch.schema.names.index(name)))
+                yield known
         rows = file.metadata.num_rows
-    cells = {name: column.cells() for name, column in columns.items()}
-    if any(len(column.values) != rows for column in cells.values()):
+    if any(column.rows != rows for column in columns.values()):
         raise UserError(f"{path}: states {rows} rows, but its columns hold another number")
-    return Table(str(path), rows, cells, tuple(n for n in known if n not in wanted))
 
 
-def _check(file: Any, path: Path) -> None:
-    """Refuse what would not fit in memory before it is read, and columns that share a name."""
+def _check(file: Any, path: Path, most: int | None = None) -> int:
+    """Refuse what would not fit in memory before it is read, and columns that share a name; the bytes declared."""
     names = file.schema_arrow.names
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
         raise UserError(f"{path}: two columns are called {twice!r}; every column needs a name of its own")
-    groups = range(file.metadata.num_row_groups)
-    size = sum(file.metadata.row_group(i).total_byte_size for i in groups)
-    if max(size, file.metadata.num_rows) > memory_bytes():
-        raise UserError(f"{path}: declares {size} bytes, more than this machine's memory holds")
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    size = sum(int(group.total_byte_size) for group in groups)
+    if most is not None and max(size, file.metadata.num_rows) > most:
+        raise UserError(f"{path}: {HELD.format(most)}")
+    if max((group.total_byte_size for group in groups), default=0) > memory_bytes():
+        raise UserError(f"{path}: declares a group of rows of more bytes than this machine's memory holds")
+    return size
 
 
 def _take(column: Column, chunk: Any) -> None:

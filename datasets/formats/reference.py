@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from fqi.datasets.columns import Columns, to_log
+from fqi.datasets.columns import Columns
 from fqi.datasets.format import Format
-from fqi.datasets.pieces import Stream
+from fqi.datasets.source import Outline, Source, Take, gathered, logged
 from fqi.errors import UserError
-from fqi.log import Log
 
 OPTIONS = ("env", "max_episode_steps")
 
@@ -55,30 +54,17 @@ def parse(text: str, prefix: str, allowed: Collection[str] = OPTIONS) -> Referen
     return Reference(text, Path(path), options)
 
 
-@contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Whatever is found wrong is said of this file."""
-    try:
-        yield
-    except UserError as error:
-        if str(error).startswith(str(path)):
-            raise
-        raise UserError(f"{path}: {error}") from error
+def _whole(opens: Callable[[str], AbstractContextManager[Source]]) -> Callable[[str], Columns]:
+    """All columns in memory, unchecked."""
+
+    def read(text: str) -> Columns:
+        with opens(text) as one:
+            return gathered(one)
+
+    return read
 
 
-def reader(read: Callable[[str], Columns]) -> Callable[[str], Log]:
-    """From columns to a log that was checked."""
-
-    def read_log(text: str) -> Log:
-        columns = read(text)
-        if columns.head is None:
-            raise UserError(f"{text}: expected a log, found none")
-        return to_log(columns.head, columns.arrays, text)
-
-    return read_log
-
-
-def lenient(read: Callable[[str], Columns]) -> Callable[[str], Columns]:
+def _lenient(read: Callable[[str], Columns]) -> Callable[[str], Columns]:
     """From an error to a problem that the doctor can show."""
 
     def read_columns(text: str) -> Columns:
@@ -94,10 +80,9 @@ def flat_format(
     name: str,
     example: str,
     holds: Callable[[Path], bool],
-    read: Callable[[str], Columns],
-    write: Callable[[Log, str], None] | None = None,
-    lost: Callable[[Log, str], list[str]] | None = None,
-    stream: Callable[[str], Stream] | None = None,
+    opens: Callable[[str], AbstractContextManager[Source]],
+    sink: Callable[[Outline, str], AbstractContextManager[Take]] | None = None,
+    lost: Callable[[Outline, str], list[str]] | None = None,
 ) -> Format:
     """A format that is named by its prefix, or by the path of what holds it, perhaps with options after a '?'."""
     prefix = f"{name}:"
@@ -112,5 +97,16 @@ def flat_format(
     def claims(text: str) -> bool:
         return asked(text) or (not Path(text).exists() and accepts(text))
 
-    writes = asked if write is not None else None
-    return Format(name, example, accepts, reader(read), lenient(read), write, writes, lost, claims, stream)
+    writes, columns = asked if sink is not None else None, _whole(opens)
+    return Format(
+        name,
+        example,
+        accepts,
+        lambda text: logged(columns(text)),
+        _lenient(columns),
+        sink,
+        writes,
+        lost,
+        claims,
+        opens,
+    )

@@ -7,15 +7,16 @@ import csv
 import gzip
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fqi.datasets.formats.cells import Column, Kind, Table
+from fqi.datasets.formats.cells import Column
 from fqi.datasets.formats.texts import LONGEST, lines
 from fqi.errors import UserError
 
 _BLOCK = 1 << 12  # rows that are converted at once
+_CELLS = 8 << 20  # characters of them at most
 _SAMPLED = 50
 
 
@@ -30,20 +31,23 @@ def names(path: Path) -> tuple[list[str], dict[str, str]]:
         return header, samples
 
 
-def read(path: Path, wanted: dict[str, Kind]) -> Table:
-    """The wanted columns."""
-    with _reader(path) as (header, reader):
-        columns = [(header.index(name), Column(str(path), name, kind)) for name, kind in wanted.items()]
-        width, count = len(header), 0
-        while block := _block(reader, path, _BLOCK):
+def feed(path: Path, columns: Mapping[str, Column], most: int | None = None) -> Iterator[tuple[str, ...]]:
+    """Hand the wanted columns their cells, some rows at a time, and name all columns; see `texts.pieces` for `most`."""
+    with _reader(path, most) as (header, reader):
+        places = [(header.index(name), column) for name, column in columns.items()]
+        width, count, rows = len(header), 0, 1
+        first = _block(reader, path, 1)
+        rows = max(1, min(_BLOCK, _CELLS // max(1, sum(map(len, first[0]) if first else ()))))
+        block = first + _block(reader, path, rows - 1) if rows > 1 else first
+        while block:
             if set(map(len, block)) != {width}:
                 _refuse_width(block, width, count, path)
             turned = list(zip(*block, strict=True))
-            for index, column in columns:
+            for index, column in places:
                 column.texts(turned[index])
             count += len(block)
-    unread = tuple(name for name in header if name not in wanted)
-    return Table(str(path), count, {column.name: column.cells() for _, column in columns}, unread)
+            yield tuple(header)
+            block = _block(reader, path, rows)
 
 
 def _refuse_width(block: Sequence[list[str]], width: int, before: int, path: Path) -> None:
@@ -55,10 +59,10 @@ def _refuse_width(block: Sequence[list[str]], width: int, before: int, path: Pat
 
 
 @contextlib.contextmanager
-def _reader(path: Path) -> Iterator[tuple[list[str], Any]]:
+def _reader(path: Path, most: int | None = None) -> Iterator[tuple[list[str], Any]]:
     before = csv.field_size_limit(LONGEST)
     try:
-        source = lines(path)
+        source = lines(path, most)
         first = next(source, "")
         separator = max(",;\t", key=first.count)
         reader = csv.reader(itertools.chain([first], source), delimiter=separator, strict=True)

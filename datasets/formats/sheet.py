@@ -17,6 +17,7 @@ class Sheet:
     def __init__(self, table: Table, mapping: Mapping, reference: str) -> None:
         self.table, self.mapping, self.options = table, mapping, mapping.options
         self.source, self.reference = table.source, reference
+        self.first = table.first
         self.notes: dict[str, int] = {}
 
     def refuse_blanks(self) -> None:
@@ -25,10 +26,12 @@ class Sheet:
         if self.options.is_last is not None:  # where there is no action
             spared |= {"action", "label", "reward", "propensity", "behaviour"}
         for name, role in self.mapping.used().items():
-            cells = self.table.cells[name]
-            if role not in spared and cells.present is not None and not cells.present.all():
+            cells = self.table.cells.get(name)
+            if role not in spared and cells is not None and cells.present is not None and not cells.present.all():
                 row = int(np.flatnonzero(~cells.present)[0])
-                raise UserError(f"{self.source}: row {row + 1}: column {name}: expected a value, found a blank cell")
+                raise UserError(
+                    f"{self.source}: row {self.first + row + 1}: column {name}: expected a value, found a blank cell"
+                )
 
     def fault(self, column: object, expected: str, found: object, row: int | None = None) -> UserError:
         """What is wrong with a column, in a row counted from 1 where it is in one."""
@@ -51,7 +54,7 @@ class Sheet:
         bad = np.ones(len(values), np.bool_) if values.ndim != 1 else (values != 0) & (values != 1)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            raise self.fault(cells.name, "a flag", few(values[row]), row + 1)
+            raise self.fault(cells.name, "a flag", few(values[row]), self.first + row + 1)
         return values.astype(np.bool_)
 
     def joined(self, names: tuple[str, ...], like: Array | None = None) -> Array:
@@ -82,7 +85,9 @@ class Sheet:
         some = np.logical_or.reduce(there)
         if (every != some).any():
             row = int(np.flatnonzero(every != some)[0])
-            raise UserError(f"{self.source}: row {row + 1}: expected the whole next observation or none, found a part")
+            raise UserError(
+                f"{self.source}: row {self.first + row + 1}: expected the whole next observation or none, found a part"
+            )
         return np.asarray(every)
 
     def said(self, name: str, kind: type) -> Any:

@@ -27,6 +27,18 @@ _KINDS: dict[str, Kind] = {
     "mask": "list",
     "next_mask": "list",
 }
+_OUTLINING = (
+    "episode",
+    "step",
+    "termination",
+    "truncation",
+    "done",
+    "is_first",
+    "is_last",
+    "next_observation",
+    "seed",
+    "origin",
+)
 _SAME = 1e-5  # relative: a table may have been written with fewer digits in one of two columns
 
 
@@ -39,27 +51,62 @@ def wanted(mapping: Mapping) -> dict[str, Kind]:
     return kinds
 
 
+def outlining(mapping: Mapping) -> dict[str, Kind]:
+    """The columns that tell how long episodes are, how they end and where they come from."""
+    return {name: kind for name, kind in wanted(mapping).items() if mapping.used()[name] in _OUTLINING}
+
+
+def states_all(mapping: Mapping) -> bool:
+    """Whether nothing must be guessed from all rows, so that some of them can be read without the others."""
+    options, said = mapping.options, mapping.said
+    spaces_known = options.environment is not None or {"observation_space", "action_space"} <= set(said)
+    ordered_by = options.episode is not None and options.step is not None
+    acted = options.behaviour is None or "behaviours" in said
+    legal = options.mask is None or (options.mask_means is not None and options.next_mask is not None)
+    return spaces_known and ordered_by and acted and legal and "provenance" in said
+
+
 def columns_of_table(table: Table, mapping: Mapping, reference: str) -> Columns:
     """The columns of a log, unchecked, and a head that says what was made of the table."""
+    return _reader(table, mapping, reference).columns()
+
+
+def outline_of_table(
+    table: Table, mapping: Mapping, reference: str
+) -> tuple[dict[str, Array], dict[str, int], dict[str, Any]] | None:
+    """The columns per episode, what is to be noted and the provenance that is stated; None where order is missing."""
+    return _reader(table, mapping, reference).outline()
+
+
+def _reader(table: Table, mapping: Mapping, reference: str) -> _Reader:
     if not table.rows:
         raise UserError(f"{table.source}: expected at least one row, found none below the header")
     sheet = Sheet(table, mapping, reference)
     sheet.refuse_blanks()
-    return _Reader(sheet).columns()
+    return _Reader(sheet)
 
 
 class _Reader:
     def __init__(self, sheet: Sheet) -> None:
         self.sheet = sheet
+        self.rows = ordered(sheet)
+        self._ends = ends(sheet, self.rows)
+        self._lengths = self.rows.lengths - self._ends.final  # [M] steps
+        self._some = self._lengths > 0  # [M]
+        sheet.note("episodes without a step, left out", np.count_nonzero(~self._some))
+
+    def outline(self) -> tuple[dict[str, Array], dict[str, int], dict[str, Any]] | None:
+        if (np.diff(self.rows.order) < 0).any() or not self._some.all():
+            return None
+        arrays = {"lengths": self._lengths.astype(np.int64)}
+        self._per_whole_episode(arrays)
+        notes = {what: count for what, count in self.sheet.notes.items() if count}
+        return arrays, notes, self.sheet.said("provenance", dict) or {}
 
     def columns(self) -> Columns:
-        self.rows = ordered(self.sheet)
-        finish = ends(self.sheet, self.rows)
+        finish, some = self._ends, self._some
         keep = np.ones(self.sheet.table.rows, np.bool_)
         keep[self.rows.lasts[finish.final]] = False
-        steps = self.rows.lengths - finish.final  # [M]
-        some = steps > 0
-        self.sheet.note("episodes without a step, left out", np.count_nonzero(~some))
         if not some.any():
             raise UserError(f"{self.sheet.source}: expected at least one step, found only final frames")
         self._steps = np.flatnonzero(keep)  # positions of the rows that are steps
@@ -73,14 +120,15 @@ class _Reader:
         arrays["rewards"] = taken(self.sheet, self.rows, reward, self._steps).astype(
             reward.values.dtype if reward.values.dtype.kind == "f" else np.float64
         )
-        lengths = steps[some].astype(np.int64)
+        lengths = self._lengths[some].astype(np.int64)
         last = np.cumsum(lengths) - 1
         for name, flags in (("terminations", finish.termination), ("truncations", finish.truncation)):
             arrays[name] = np.zeros(len(self._steps), np.bool_)
             arrays[name][last] = flags[some]
         arrays["lengths"] = lengths
         head = self._head(arrays, action_space, names)
-        behaviours = self._optional(arrays, head.action_space, names, finish, some)
+        behaviours = self._optional(arrays, head.action_space, names)
+        self._per_whole_episode(arrays)
         head = Head(
             head.observation_space, head.action_space, behaviours, head.environment, self._provenance(names, some)
         )
@@ -132,7 +180,7 @@ class _Reader:
             raise self.sheet.fault(name, expected, few(mine[first]), row)
 
     def _optional(
-        self, arrays: dict[str, Array], space: gym.Space[Any], names: tuple[str, ...] | None, ends: Ends, some: Array
+        self, arrays: dict[str, Array], space: gym.Space[Any], names: tuple[str, ...] | None
     ) -> tuple[str, ...]:
         behaviours: tuple[str, ...] = ()
         if self.sheet.options.propensity is not None:
@@ -150,16 +198,18 @@ class _Reader:
             arrays["behaviour"] = np.array([place.get(word, -1) for word in words], np.int32)[codes]
         if self.sheet.options.mask is not None:
             arrays["action_mask"] = mask(self.sheet, self.rows, self._frames, space, names)
+        return behaviours
+
+    def _per_whole_episode(self, arrays: dict[str, Array]) -> None:
+        some = self._some
         if self.sheet.options.seed is not None:
-            seeds = self._per_episode(self.sheet.options.seed)[some]
-            arrays["seeds"] = seeds
+            arrays["seeds"] = self._per_episode(self.sheet.options.seed)[some]
         if "origin" in self.sheet.mapping.several:
             arrays["origin"] = np.stack(
                 [self._per_episode(name)[some] for name in self.sheet.mapping.columns("origin")[""]], axis=1
             )
         elif self.sheet.options.episode is not None and "provenance" not in self.sheet.mapping.said:
             arrays["origin"] = self._episode_numbers(some)
-        return behaviours
 
     def _episode_numbers(self, some: Array) -> Array:
         """Where each episode came from: source 0, which is the table, and its number there."""

@@ -12,19 +12,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from fqi.datasets.hdf5 import memory_bytes
 from fqi.errors import UserError
 
 LONGEST = 1 << 25  # characters in one line: a list of a million numbers has fewer
+HELD = (
+    "holds more than the {:,} bytes (half of this machine's memory) of a table that may be held; read in parts is only "
+    "one whose rows are in the order of episodes and steps, and whose mapping states its spaces and provenance"
+)
 _PIECE = 1 << 20
 _GENEROUS = 8 << 20  # a file may hold so much however small it is
 _RATIO = 250  # beyond that, logs compress this well at most; what claims more is made to fill memory
 
 
-def pieces(path: Path) -> Iterator[str]:
-    """Runs of whole lines, about a megabyte each, without the mark that some programs put first."""
+def pieces(path: Path, most: int | None = None) -> Iterator[str]:
+    """Runs of whole lines, about a megabyte each, without the mark that some programs put first.
+
+    All of the text together may take `most` bytes, where somebody holds what is made of it.
+    """
     size = path.stat().st_size
-    limit = min(max(_GENEROUS, _RATIO * size), memory_bytes())
+    limit = max(_GENEROUS, _RATIO * size)
     taken, line, rest, first = 0, 0, "", True
     decoder = codecs.getincrementaldecoder("utf-8")()
     with _opened(path) as file:
@@ -33,6 +39,8 @@ def pieces(path: Path) -> Iterator[str]:
             taken += len(raw)
             if taken > limit:
                 raise UserError(f"{path}: holds more than {limit:,} bytes when unpacked, which no log of its size does")
+            if most is not None and taken > most:
+                raise UserError(f"{path}: {HELD.format(most)}")
             try:
                 text = decoder.decode(raw, final=not raw)
             except UnicodeDecodeError as error:
@@ -58,9 +66,9 @@ def pieces(path: Path) -> Iterator[str]:
         yield rest
 
 
-def lines(path: Path) -> Iterator[str]:
+def lines(path: Path, most: int | None = None) -> Iterator[str]:
     """Every line, with its end."""
-    return itertools.chain.from_iterable(io.StringIO(text, newline="") for text in pieces(path))
+    return itertools.chain.from_iterable(io.StringIO(text, newline="") for text in pieces(path, most))
 
 
 def _opened(path: Path) -> IO[bytes]:

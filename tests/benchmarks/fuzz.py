@@ -3,7 +3,8 @@
 Every reader runs in child processes, whose memory is limited and which are ended when a file takes longer than five
 seconds of processor time. What is counted: refused in a sentence, loaded, and the three that must not be: another
 error, a hang, a death. A log that was loaded has passed all checks of its birth; `other size` counts those that have
-other numbers of steps or episodes than the sound file, for the changes may well be consistent.
+other numbers of steps or episodes than the sound file, for the changes may well be consistent. What was loaded is read
+by windows, too, as conversion does, and must be the same.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ import sys
 import tempfile
 import time
 import traceback
+import zlib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+
+from fqi.errors import UserError
+from fqi.log import Log
 
 SECONDS = 5
 MEMORY = 3 << 30  # of addresses; libraries take most of it
@@ -31,7 +36,6 @@ ROOT = Path(__file__).parents[2]
 def child(subject: str, sound: str, folder: str, reference: str, first: int, last: int) -> None:
     """Read one broken file after another, and say a line about each."""
     from fqi.datasets.load import load_log
-    from fqi.errors import UserError
     from tests.datasets.formats.mutate import mutate
 
     whole = load_log(reference.replace(folder, sound))
@@ -52,6 +56,8 @@ def child(subject: str, sound: str, folder: str, reference: str, first: int, las
             log = load_log(reference)
             if (log.steps, log.episodes) != (whole.steps, whole.episodes):
                 outcome, why = "other size", f"{log.steps} steps in {log.episodes} episodes"
+            if (differs := unlike(log, reference)) is not None:
+                outcome, why = "error", differs
         except UserError as error:
             outcome, why = "refused" if "\n" not in str(error) else "error", str(error)
         except BaseException:
@@ -59,6 +65,24 @@ def child(subject: str, sound: str, folder: str, reference: str, first: int, las
         taken = time.process_time() - begun
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - limit
         print(json.dumps({"seed": seed, "outcome": outcome, "why": why, "s": taken, "grown": grown}), flush=True)
+
+
+def unlike(log: Log, reference: str) -> str | None:
+    """How the log differs where it is read by windows, as conversion does; both may refuse, each in a sentence."""
+    from fqi.datasets.columns import columns_of
+    from fqi.datasets.stream import checked_rows, source
+
+    found: dict[str, int] = {}
+    try:
+        with source(reference) as one:
+            for window in one.windows():
+                for name, array in checked_rows(one, window).items():
+                    found[name] = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), found.get(name, 0))
+    except UserError as error:
+        return f"only whole: {error}"
+    whole = columns_of(log)
+    sums = {name: zlib.crc32(np.ascontiguousarray(whole[name]).reshape(-1).view(np.uint8)) for name in found}
+    return None if sums == found else "other values by windows"
 
 
 def run(subject: str, count: int, begin: int, verbose: bool) -> Counter[str]:

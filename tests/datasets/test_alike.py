@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fqi.datasets.alike import Attributes, Datasets
-from fqi.datasets.formats import minari, minari_episodes
+from fqi.datasets.formats import minari, minari_survey
 from fqi.datasets.hdf5 import opened
 from fqi.datasets.headers import Image
 from fqi.log import Log
@@ -141,8 +141,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Log]:
 
 
 class Nothing(Datasets):
-    def like(self, place: int) -> None:
-        return None
+    def __init__(self, image: Image, names: list[bytes]) -> None:
+        super().__init__(image, [b"nothing"] * len(names))
 
 
 @pytest.mark.slow
@@ -166,7 +166,7 @@ def test_damaged_headers_are_never_read_otherwise_than_by_hdf5(
         (tmp_path / "main_data.hdf5").write_bytes(changed if turn % 10 else broken(content, generator))
         by_bytes = read_or_sentence(lambda: minari.read_minari(tmp_path))
         with monkeypatch.context() as patch:
-            patch.setattr(minari_episodes, "Datasets", Nothing)
+            patch.setattr(minari_survey, "Datasets", Nothing)
             by_hdf5 = read_or_sentence(lambda: minari.read_minari(tmp_path))
         if by_bytes is None:
             assert by_hdf5 is None

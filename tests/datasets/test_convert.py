@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fqi.datasets import store, stream
-from fqi.datasets.columns import Column, columns_of, head_of, per
+from fqi.datasets import windows as windowing
 from fqi.datasets.convert import convert
 from fqi.datasets.deriving import Hearing
 from fqi.datasets.flatten import flattening
-from fqi.datasets.load import load_log, save_log
+from fqi.datasets.load import load_columns, load_log, save_log
 from fqi.datasets.merge import merge
 from fqi.datasets.parts import Wanted, head_of_log, keep, split
-from fqi.datasets.pieces import Stream
-from fqi.datasets.stream import windows
+from fqi.datasets.source import Outline, Take
+from fqi.datasets.windows import windows
 from fqi.errors import UserError
 from fqi.log import Log, fingerprint
 from tests.datasets.helpers import assert_same, small_log
@@ -57,7 +58,7 @@ def refusal(call: Any, *words: Any, **said: Any) -> str:
 @given(log=logs(), window=st.sampled_from([1, 64, 1 << 20]))
 def test_any_log_survives_conversion_whatever_the_window(log: Log, window: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "_WINDOW", window)
+        patch.setattr(windowing, "_WINDOW", window)
         save_log(log, "a.h5")
         made = convert("a.h5", "b.h5", force=True)
         found = load_log("b.h5")
@@ -73,7 +74,7 @@ def test_any_log_survives_conversion_whatever_the_window(log: Log, window: int) 
 def test_parts_are_the_episodes_themselves(log: Log, window: int, data: st.DataObject) -> None:
     episodes = data.draw(st.integers(1, log.episodes))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "_WINDOW", window)
+        patch.setattr(windowing, "_WINDOW", window)
         save_log(log, "a.h5")
         head_of_log("a.h5", "b.h5", episodes, force=True)
         found = load_log("b.h5")
@@ -89,7 +90,7 @@ def test_parts_are_the_episodes_themselves(log: Log, window: int, data: st.DataO
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 12))
 def test_windows_cover_every_step_once(lengths: list[int], most: int) -> None:
-    found = list(windows(np.array(lengths), stream._WINDOW // most))
+    found = list(windows(np.array(lengths), windowing._WINDOW // most))
     assert [i for w in found for i in range(w.steps.start, w.steps.stop)] == list(range(sum(lengths)))
     frames = [i for w in found for i in range(w.frames.start, w.frames.stop)]
     assert frames == list(range(sum(lengths) + len(lengths)))
@@ -235,9 +236,14 @@ def test_a_format_that_loses_something_is_asked_about(monkeypatch: pytest.Monkey
     from fqi.datasets.format import Format
 
     written: list[str] = []
+
+    @contextlib.contextmanager
+    def sink(outline: Outline, name: str) -> Iterator[Take]:
+        yield lambda arrays: written.append(name)
+
     poor = Format(
-        "poor", "x.poor", lambda name: False, load_log, None, lambda log, name: written.append(name),  # type: ignore[arg-type]
-        lambda name: True, lambda log, name: ["seeds"],
+        "poor", "x.poor", lambda name: False, load_log, load_columns, sink,
+        lambda name: True, lambda outline, name: ["seeds"],
     )  # fmt: skip
     monkeypatch.setattr(converting, "writable", lambda name: poor)
     save_log(small_log(), "a.h5")
@@ -247,24 +253,6 @@ def test_a_format_that_loses_something_is_asked_about(monkeypatch: pytest.Monkey
     convert("a.h5", "x.poor", hearing=Hearing(losing=lambda path, lost: heard.extend([path, *lost])))
     assert heard == ["x.poor", "seeds"]
     assert written == ["x.poor"]
-
-
-def test_a_format_that_hands_over_pieces_is_never_held_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fqi.datasets import convert as converting
-
-    log = small_log()
-    arrays = columns_of(log)
-    columns = tuple(Column(name, array.dtype, array.shape[1:], per(name)) for name, array in arrays.items())
-    pieces = ((name, array[i : i + 3]) for name, array in arrays.items() for i in range(0, len(array), 3))
-    form = replace(store.FORMAT, stream=lambda name: Stream(head_of(log), columns, log.steps, log.episodes, pieces))
-    monkeypatch.setattr(converting, "resolve", lambda name: (name, form))
-    heard: list[tuple[int, int]] = []
-    made = convert("pieces", "a.h5", hearing=Hearing(progress=lambda done, total: heard.append((done, total))))
-    assert (made.steps, made.episodes) == (20, 4)
-    assert heard[-1] == (20, 20)
-    found = load_log("a.h5")
-    assert found.provenance["converted_from"] == ["pieces"]
-    assert_same(plain(found), plain(log))
 
 
 def broken(change: Any) -> str:
@@ -288,7 +276,7 @@ def test_a_broken_log_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
         del file["rewards"]
 
     for window in (1, 1 << 20):
-        monkeypatch.setattr(stream, "_WINDOW", window)
+        monkeypatch.setattr(windowing, "_WINDOW", window)
         assert "finite" in broken(put("observations", 3, np.nan))
         assert "end inside" in broken(put("truncations", 2, True))
         assert "end inside" in broken(put("terminations", 2, True))

@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_format_that_holds_everything_has_a_name_here() -> None:
-    assert {form.name for form in FORMATS if form.write is not None and form.lost is None} <= set(NAMES)
+    assert {form.name for form in FORMATS if form.sink is not None and form.lost is None} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES.values())

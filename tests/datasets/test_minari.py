@@ -170,7 +170,7 @@ def test_nothing_half_written_is_ever_seen(root: Path, monkeypatch: pytest.Monke
     def fail(*_: Any) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("fqi.datasets.formats.minari_write._own_metadata", fail)
+    monkeypatch.setattr("fqi.datasets.formats.minari_write._finish", fail)
     with pytest.raises(OSError, match="disk"):
         ours.write_minari(small_log(), "minari:fqi/half-v0")
     assert list(root.iterdir()) == []

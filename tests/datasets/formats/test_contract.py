@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 
 from fqi.datasets.columns import columns_of, head_of
 from fqi.datasets.load import FORMATS, load_columns, load_log, save_log, writable
+from fqi.datasets.source import held
 from fqi.errors import UserError
 from fqi.log import Log
 from fqi.nest import apply
@@ -78,7 +79,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_writable_format_is_here() -> None:
-    assert {form.name for form in FORMATS if form.write is not None} == set(HOLDS)
+    assert {form.name for form in FORMATS if form.sink is not None} == set(HOLDS)
 
 
 @pytest.mark.parametrize("form", HOLDS)
@@ -92,7 +93,7 @@ def test_what_was_not_said_to_be_lost_comes_back(form: str, log: Log) -> None:
     name = case.name.format(number)
     known = writable(name)
     assert known.name == form
-    lost = [] if known.lost is None else known.lost(log, name)
+    lost = [] if known.lost is None else known.lost(held(name, form, log).outline, name)
     before = sorted(Path.cwd().rglob("*"))
     try:
         save_log(log, name)

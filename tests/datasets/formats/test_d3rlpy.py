@@ -13,6 +13,7 @@ import pytest
 from fqi.datasets.formats import rows
 from fqi.datasets.formats.d3rlpy import losses
 from fqi.datasets.load import load_log, save_log
+from fqi.datasets.source import held
 from fqi.errors import UserError
 from tests.datasets.formats.test_d4rl import save, six
 from tests.datasets.helpers import played, small_log
@@ -63,7 +64,8 @@ def test_cut_episodes_are_written_with_the_row_that_d3rlpy_does_not_count(tmp_pa
     np.testing.assert_array_equal(found.rewards, log.rewards)
     np.testing.assert_array_equal(np.asarray(found.observations)[12:], np.asarray(log.observations)[12:])
     assert found.provenance["notes"] == {rows.REPEATED: 2}
-    assert len(losses(log)) == 4  # propensity, behaviour, seeds, final frames of terminated episodes
+    # propensity, behaviour, seeds, final frames of terminated episodes
+    assert len(losses(held("", "d3rlpy", log).outline, "")) == 4
 
 
 def test_real_environments_come_back(tmp_path: Path) -> None:

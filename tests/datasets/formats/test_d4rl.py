@@ -13,6 +13,7 @@ import pytest
 from fqi.datasets.formats import rows
 from fqi.datasets.formats.d4rl import losses
 from fqi.datasets.load import load_log, save_log
+from fqi.datasets.source import held
 from fqi.errors import UserError
 from tests.datasets.helpers import assert_same, played, small_log
 
@@ -126,7 +127,7 @@ def test_a_log_comes_back_with_spaces_and_every_frame(tmp_path: Path) -> None:
     found = load_log(tmp_path / "c.hdf5")
     np.testing.assert_array_equal(found.observations, log.observations)
     assert (found.observation_space, found.action_space) == (log.observation_space, log.action_space)
-    assert losses(log) == ["the reset seeds of the episodes"]
+    assert losses(held("", "d4rl", log).outline, "") == ["the reset seeds of the episodes"]
     with pytest.raises(UserError, match="states its own spaces"):
         load_log(f"{tmp_path / 'c.hdf5'}?env=CartPole-v1")
 

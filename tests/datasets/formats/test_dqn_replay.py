@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from fqi.datasets.convert import convert
 from fqi.datasets.formats import rows
-from fqi.datasets.formats.dqn_replay import PADDED, stream_replay
+from fqi.datasets.formats.dqn_replay import PADDED
 from fqi.datasets.load import load_log
-from fqi.datasets.pieces import save_stream
 from fqi.errors import UserError
 from tests.datasets.formats.test_npz import member
 from tests.datasets.helpers import assert_same
@@ -73,8 +74,10 @@ def test_only_rows_that_were_added_are_read(tmp_path: Path) -> None:
 
 def test_streaming_gives_the_same_log(tmp_path: Path) -> None:
     folder = save(tmp_path, turn=4)
-    save_stream(stream_replay(str(folder)), tmp_path / "log.h5")
-    assert_same(load_log(tmp_path / "log.h5"), load_log(folder))
+    convert(str(folder), str(tmp_path / "log.h5"))
+    found, expected = load_log(tmp_path / "log.h5"), load_log(folder)
+    assert found.provenance == expected.provenance | {"converted_from": [str(folder)]}
+    assert_same(replace(found, provenance=expected.provenance), expected)
 
 
 def test_a_black_first_frame_is_not_padding(tmp_path: Path) -> None:
