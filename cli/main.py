@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
 import os
 import sys
+import threading
 import warnings
 from typing import Annotated, Any
 
@@ -57,6 +59,7 @@ def _command() -> Any:
 def run() -> None:
     """Run the command line; every error a user can mend is one sentence and exit code 2."""
     warnings.showwarning = _show_warning
+    sys.unraisablehook = _not_lost
     code = 1
     try:
         code = _command()(standalone_mode=False) or 0
@@ -104,6 +107,16 @@ def _complain(sentence: str, code: int) -> int:
 def _one_line(sentence: str) -> str:
     """The sentence without line breaks, and with nothing that would steer a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(sentence.split()))
+
+
+def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
+    """A Ctrl-C that fell into a callback, from which Python lets nothing out, comes again."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        again = threading.Timer(0.01, _thread.interrupt_main)  # not now: this is within the callback, too
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
