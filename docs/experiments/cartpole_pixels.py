@@ -1,6 +1,6 @@
 """CartPole from images: learned offline from a log of mixed behaviours, judged on starts that nobody has seen.
 
-    python docs/experiments/cartpole_pixels.py [--regressor mlp] [--steps 20000] [--rounds 20] [--seed 0]
+    python docs/experiments/cartpole_pixels.py [--regressor mlp] [--steps 20000] [--rounds 10] [--seed 0]
 
 The frame holds the image and its difference to the last one (24 x 48 pixels each). Half of the steps are uniformly
 random, half a balancing law on what the images show, with half of its actions random.
@@ -74,12 +74,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--regressor", default="mlp", choices=("mlp", "cnn"))
     parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--updates", type=int, default=300)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--ensemble", type=int, default=2)
-    parser.add_argument("--conservative", type=float, default=0.3)
+    parser.add_argument("--conservative", type=float, default=30.0)
+    parser.add_argument("--constraint", type=float, default=0.0, help="above 0, a convolutional clone takes minutes")
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("cartpole-pixels"))
@@ -89,7 +90,8 @@ def main():
     print(f"{log.steps} steps in {log.episodes} episodes, {rows(log.observations)} frames", flush=True)
     flags = {
         "regressor": given.regressor, "iterations": given.rounds, "updates": given.updates, "batch": given.batch,
-        "lr": given.lr, "ensemble": given.ensemble, "conservative": given.conservative, "seed": given.seed,
+        "lr": given.lr, "ensemble": given.ensemble, "conservative": given.conservative,
+        "constraint": given.constraint, "seed": given.seed,
         "workers": 1, "holdout": 0.02,
     }  # fmt: skip
     began = time.monotonic()
