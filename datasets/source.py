@@ -20,15 +20,14 @@ Take = Callable[[dict[str, Array]], None]  # the columns of the next window
 
 
 @dataclass(frozen=True)
-class Outline:
-    """A log without its rows: by it a format says what it cannot hold, and prepares the place of what it can."""
+class _Known:
+    """What is known of a log before any of its rows is read."""
 
     head: Head
     columns: tuple[Column, ...]  # per frame and per step
     lengths: Array  # [M]
     seeds: Array | None
     origin: Array | None
-    ends: Callable[[], tuple[Array, Array]]  # [M] whether each episode's last step is terminated, and truncated
 
     @property
     def steps(self) -> int:
@@ -47,38 +46,33 @@ class Outline:
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
 
+    def has(self, name: str) -> bool:
+        return self.column(name) is not None
+
 
 @dataclass(frozen=True)
-class Source:
+class Outline(_Known):
+    """A log without its rows: by it a format says what it cannot hold, and prepares the place of what it can."""
+
+    ends: Callable[[], tuple[Array, Array]]  # [M] whether each episode's last step is terminated, and truncated
+
+
+@dataclass(frozen=True)
+class Source(_Known):
     """A log that is there, of which rows can be had."""
 
     reference: str
     form: str  # the name of its format
-    head: Head
-    columns: tuple[Column, ...]  # per frame and per step
-    lengths: Array  # [M]
-    seeds: Array | None
-    origin: Array | None
     rows: Rows
-
-    @property
-    def steps(self) -> int:
-        return int(self.lengths.sum())
-
-    @property
-    def episodes(self) -> int:
-        return len(self.lengths)
 
     @property
     def outline(self) -> Outline:
         return Outline(self.head, self.columns, self.lengths, self.seeds, self.origin, self.ends)
 
-    def has(self, name: str) -> bool:
-        return any(column.name == name for column in self.columns)
-
     def pieces(self, name: str) -> Iterator[tuple[int, Array]]:
         """One column from its beginning: the first row of each piece, and the piece."""
-        column = next(column for column in self.columns if column.name == name)
+        column = self.column(name)
+        assert column is not None
         total = column.rows(self.steps, self.episodes)
         many = rows_at_once(column.row_bytes)
         for start in range(0, total, many):
@@ -123,9 +117,8 @@ def held(reference: str, form: str, log: Log) -> Source:
         for name, array in arrays.items()
         if per(name) != "episode"
     )
-    return Source(
-        reference, form, head_of(log), columns, log.lengths, log.seeds, log.origin, lambda n, a, b: arrays[n][a:b]
-    )
+    known = head_of(log), columns, log.lengths, log.seeds, log.origin
+    return Source(*known, reference, form, lambda name, first, last: arrays[name][first:last])
 
 
 def gathered(one: Source) -> Columns:
@@ -134,7 +127,7 @@ def gathered(one: Source) -> Columns:
     if size > memory_bytes():
         raise UserError(f"{one.reference}: needs {size} bytes, more than this machine's memory holds")
     arrays = {column.name: _gathered(one, column) for column in one.columns}
-    return Columns(one.reference, one.head, {**arrays, **one.outline.whole})
+    return Columns(one.reference, one.head, {**arrays, **one.whole})
 
 
 def _gathered(one: Source, column: Column) -> Array:

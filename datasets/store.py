@@ -110,7 +110,7 @@ def _by_rows(name: str, file: SafeFile) -> Source:
             raise UserError(f"{name}: {column}: expected {expected}, found shape {shape}")
         columns.append(found)
     per_row = tuple(column for column in columns if column.per != "episode")
-    return Source(name, NAME, head, per_row, lengths, whole("seeds"), whole("origin"), rows)
+    return Source(head, per_row, lengths, whole("seeds"), whole("origin"), name, NAME, rows)
 
 
 def read_log(path: Path | str, verify: bool = False, memory: int | None = None) -> Log:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fqi.datasets.columns import Column, Head, per
-from fqi.datasets.hdf5 import SafeFile
+from fqi.datasets.hdf5 import SafeFile, opened
 from fqi.datasets.source import Source
 from fqi.datasets.windows import rows_at_once
 from fqi.errors import UserError
@@ -106,7 +106,19 @@ def by_rows(reference: str, form: str, path: Path, head: Head, strips: Mapping[s
         with named(path):
             return strips[name].read(first, last)
 
-    return Source(reference, form, head, columns, lengths, None, None, rows)
+    return Source(head, columns, lengths, None, None, reference, form, rows)
+
+
+Found = tuple[Head, Mapping[str, Strip], Array]  # the head, the columns and the lengths of a log
+
+
+@contextmanager
+def file_by_rows(reference: str, form: str, path: Path, find: Callable[[SafeFile], Found]) -> Iterator[Source]:
+    """The log that is found in an HDF5 file; what is wrong with it, and nothing else meanwhile, is said of the file."""
+    with ExitStack() as stack:
+        with named(path):
+            one = by_rows(reference, form, path, *find(stack.enter_context(opened(path))))
+        yield one
 
 
 @contextmanager

@@ -7,8 +7,8 @@ nothing of it is lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ import gymnasium as gym
 import h5py
 import numpy as np
 
-from fqi.datasets.columns import Head, leaf_name
+from fqi.datasets.columns import leaf_name
 from fqi.datasets.formats import rows
 from fqi.datasets.formats.heading import environment, with_head
 from fqi.datasets.formats.own import lost_columns, read_head, says, shaped, write_head
 from fqi.datasets.formats.reference import Reference, flat_format, parse
-from fqi.datasets.hdf5 import SafeFile, opened
+from fqi.datasets.hdf5 import SafeFile
 from fqi.datasets.source import Outline, Source, Take
-from fqi.datasets.strips import Strip, by_rows, named, small, stored
+from fqi.datasets.strips import Found, Strip, file_by_rows, small, stored
 from fqi.datasets.windows import Part, Walk
 from fqi.errors import UserError
 from fqi.files import replacing
@@ -50,16 +50,11 @@ def open_d3rlpy(text: str) -> Iterator[Source]:
     """The file by rows, of version 2.1 or 1."""
     reference = parse(text, PREFIX, ("env",))
     record = environment(reference)
-    with ExitStack() as stack:
-        with named(reference.path):
-            file = stack.enter_context(opened(reference.path))
-            one = by_rows(text, "d3rlpy", reference.path, *_found(file, reference, record))
+    with file_by_rows(text, "d3rlpy", reference.path, lambda file: _found(file, reference, record)) as one:
         yield one
 
 
-def _found(
-    file: SafeFile, reference: Reference, record: dict[str, Any] | None
-) -> tuple[Head, Mapping[str, Strip], Array]:
+def _found(file: SafeFile, reference: Reference, record: dict[str, Any] | None) -> Found:
     head = read_head(file, _HEAD, reference)
     newer = file.has("num_episodes")
     strips, lengths, notes = rows.episodes(_version_2(file) if newer else _version_1(file))

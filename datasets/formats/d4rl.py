@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,13 @@ import gymnasium as gym
 import h5py
 import numpy as np
 
-from fqi.datasets.columns import Head
 from fqi.datasets.formats import rows
 from fqi.datasets.formats.heading import environment, limit, with_head
 from fqi.datasets.formats.own import lost_columns, read_head, says, shaped, write_head
 from fqi.datasets.formats.reference import Reference, flat_format, parse
-from fqi.datasets.hdf5 import SafeFile, opened
+from fqi.datasets.hdf5 import SafeFile
 from fqi.datasets.source import Outline, Source, Take
-from fqi.datasets.strips import Strip, by_rows, named, stored
+from fqi.datasets.strips import Found, Strip, file_by_rows, stored
 from fqi.datasets.windows import Part, Walk
 from fqi.errors import UserError
 from fqi.files import replacing
@@ -49,16 +48,11 @@ def open_d4rl(text: str) -> Iterator[Source]:
     """The file by rows; the frame after a step is taken from next_observations where it is there."""
     reference = parse(text, PREFIX)
     record = environment(reference)
-    with ExitStack() as stack:
-        with named(reference.path):
-            file = stack.enter_context(opened(reference.path))
-            one = by_rows(text, "d4rl", reference.path, *_found(file, reference, record))
+    with file_by_rows(text, "d4rl", reference.path, lambda file: _found(file, reference, record)) as one:
         yield one
 
 
-def _found(
-    file: SafeFile, reference: Reference, record: dict[str, Any] | None
-) -> tuple[Head, Mapping[str, Strip], Array]:
+def _found(file: SafeFile, reference: Reference, record: dict[str, Any] | None) -> Found:
     head = read_head(file, _HEAD, reference)
     notes: dict[str, int] = {}
     terminations = rows.flags(stored(file, "terminals"), "terminals")

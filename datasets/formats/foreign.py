@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from typing import Any
 from fqi.datasets.formats import rows
 from fqi.datasets.formats.heading import environment, limit, with_head
 from fqi.datasets.formats.reference import Reference, flat_format
-from fqi.datasets.hdf5 import SafeFile, opened
+from fqi.datasets.hdf5 import SafeFile
 from fqi.datasets.source import Source
-from fqi.datasets.strips import Strip, by_rows, named, stored
+from fqi.datasets.strips import Found, Strip, file_by_rows, named, stored
 from fqi.errors import UserError
 
 PREFIX = "hdf5:"
@@ -68,14 +68,14 @@ def open_foreign(text: str) -> Iterator[Source]:
         if record is not None and layout.max_episode_steps is not None:
             record = {**record, "max_episode_steps": layout.max_episode_steps}
     provenance = {"source": "hdf5", "reference": text, "mapping": str(mapping)}
-    notes: dict[str, int] = {}
-    with ExitStack() as stack:
-        with named(path):
-            file = stack.enter_context(opened(path))
-            most = layout.max_episode_steps or limit(reference, record)
-            strips, lengths, said = rows.episodes(_rows(file, layout, most, notes))
-            head, strips = with_head(strips, record, provenance, {**notes, **said})
-            one = by_rows(text, "hdf5", path, head, strips, lengths)
+
+    def find(file: SafeFile) -> Found:
+        notes: dict[str, int] = {}
+        most = layout.max_episode_steps or limit(reference, record)
+        strips, lengths, said = rows.episodes(_rows(file, layout, most, notes))
+        return *with_head(strips, record, provenance, {**notes, **said}), lengths
+
+    with file_by_rows(text, "hdf5", path, find) as one:
         yield one
 
 

@@ -84,8 +84,8 @@ def read_minari_columns(reference: str | Path) -> Columns:
 
 
 def _source(reference: str, head: Head, episodes: Episodes) -> Source:
-    columns = episodes.columns
-    return Source(reference, NAME, head, columns, episodes.lengths, episodes.seeds, episodes.origin, episodes.rows)
+    known = head, episodes.columns, episodes.lengths, episodes.seeds, episodes.origin
+    return Source(*known, reference, NAME, episodes.rows)
 
 
 @contextmanager

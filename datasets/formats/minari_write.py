@@ -109,7 +109,7 @@ def _own_metadata(outline: Outline) -> dict[str, Any]:
         exact = spaces.to_json(space)
         if json.dumps(json.loads(serialize_space(space))) != json.dumps(exact):  # Minari forgets some dtypes
             log_json[key] = exact
-    infos = [name for name in (*EXTRA, "action_mask") if outline.column(name) is not None]
+    infos = [name for name in (*EXTRA, "action_mask") if outline.has(name)]
     own = {"version": 1, "infos": infos, "origin": outline.origin is not None, "log": log_json}
     found: dict[str, Any] = {"fqi": own}
     if head.environment is not None:

@@ -85,7 +85,7 @@ class Parts:
         rows = _Rows(self, arrays["lengths"])
         head = replace(rows.head, provenance=provenance)
         whole = (arrays["lengths"], arrays.get("seeds"), arrays.get("origin"))
-        return Source(self.reference, "table", head, tuple(rows.columns.values()), *whole, rows.read)
+        return Source(head, tuple(rows.columns.values()), *whole, self.reference, "table", rows.read)
 
 
 class _Rows:

@@ -32,7 +32,6 @@ def read_ahead(jobs: Iterable[Callable[[], Read]], device: torch.device) -> Iter
             if coming is not None:
                 yield _arrived(coming.result(), cuda)
             coming = following
-            del following
         if coming is not None:
             yield _arrived(coming.result(), cuda)
 
