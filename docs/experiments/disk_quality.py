@@ -1,7 +1,8 @@
 """Whether what is learned from disk is as good as from memory: python docs/experiments/disk_quality.py [--seeds 5]
 
-CartPole's random steps, the same members trained in both ways, each round of those named played from the same starts.
-From disk, a head sees 1,600 rows at a time (256 KiB of the 800 for five heads). Prints the returns of both.
+CartPole's random steps, the same members trained from memory and from disk with each of the memories named. Each round
+of those named is played from the same starts. Frames take 16 bytes, and an eighth of the memory is seen at a time: with
+256 KiB of the log's 800, windows of 2,048 rows. Prints the returns.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50_000)
     parser.add_argument("--rounds", default="40,50,60")
     parser.add_argument("--workers", default="1")
+    parser.add_argument("--kib", default="256,512", help="of memory, each a run")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         log, last = f"{name}/log.h5", given.rounds.rpartition(",")[2]
         fqi("collect", "CartPole-v1", "--steps", str(given.steps), "--out", log)
-        for way, more in (("memory", []), ("disk", ["--memory", str(given.seeds * 2**18 / 2**30)])):
+        disk = {f"{kib} KiB": ["--memory", str(float(kib) / 2**20)] for kib in given.kib.split(",")}
+        for way, more in {"memory": [], **disk}.items():
             run = f"{name}/{way}"
             flags = ["--seeds", str(given.seeds), "--iterations", last, "--workers", given.workers, *more]
             fqi("train", log, "--out", run, *flags)

@@ -17,6 +17,8 @@ from fqi.transitions import Transitions
 
 RUN = 1 << 18  # bytes of neighbouring rows that are read in one go: more would mix windows less, fewer read slower
 MEASURED = 1 << 17  # rows, evenly spaced, that scales are taken from at most
+PROCESSES = 4  # that the memory is shared out for, however many there are: what is drawn does not depend on them
+BLOCKS = 64  # that a window holds at least, for neighbours are alike
 
 
 class OnDisk(Inputs):
@@ -26,9 +28,9 @@ class OnDisk(Inputs):
     resident = False
 
     def __init__(
-        self, encoder: Encoder, observations: Nest, first: torch.Tensor, stack: int, heads: int, number: torch.Tensor
+        self, encoder: Encoder, observations: Nest, first: torch.Tensor, stack: int, readers: int, number: torch.Tensor
     ) -> None:
-        self.encoder, self.observations, self.stack, self.heads = encoder, observations, stack, heads
+        self.encoder, self.observations, self.stack, self.readers = encoder, observations, stack, readers
         self.first = first  # [F] the first frame of each one's episode
         self.number = number  # [n] the frame of each row
         self.columns, self.piece = encoder.width, encoder.piece
@@ -36,12 +38,13 @@ class OnDisk(Inputs):
         self._known_blocks: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @classmethod
-    def bound(cls, encoder: Encoder, rows: Transitions, training: torch.Tensor, heads: int) -> OnDisk:
-        """The inputs of a log's frames; scales are taken from the rows [B] that are regressed on, `heads` is P."""
+    def bound(cls, encoder: Encoder, rows: Transitions, training: torch.Tensor, processes: int) -> OnDisk:
+        """The inputs of a log's frames; scales are taken from the rows [B] that are regressed on, by so many processes
+        that share the memory."""
         log = rows.log
         first = torch.from_numpy(np.repeat(log.start_frames, log.lengths + 1))
         every = torch.arange(len(first))
-        found = cls(encoder, log.observations, first, rows.stack, heads, every)
+        found = cls(encoder, log.observations, first, rows.stack, max(PROCESSES, processes), every)
         regressed = torch.from_numpy(rows.frame)[training]
         encoder.measure(found._shown_of(regressed[:: -(-len(regressed) // MEASURED)]))
         return found
@@ -70,7 +73,7 @@ class OnDisk(Inputs):
 
     def packed(self, frames: torch.Tensor) -> OnDisk:
         number = self.number[frames.cpu()]
-        return OnDisk(self.encoder, self.observations, self.first, self.stack, self.heads, number)
+        return OnDisk(self.encoder, self.observations, self.first, self.stack, self.readers, number)
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
         return self.first, self.number
@@ -78,49 +81,39 @@ class OnDisk(Inputs):
     def block(self, batch: int) -> int:
         return max(1, min(BLOCK, GATHERED // (batch * self.columns)))
 
-    def epoch(self, batch: int, generators: Sequence[torch.Generator], batches: int) -> Iterator[Window]:
-        """Windows of as many rows as the memory has room for, of blocks that each head draws for itself."""
+    def epoch(self, batch: int, generators: Sequence[torch.Generator], batches: int, turn: int = 0) -> Iterator[Window]:
+        """Windows of as many rows as the memory has room for, the same for whoever takes this turn; in which order
+        their rows are regressed on is drawn by each head for itself."""
         device, drawn = generators[0].device, list[tuple[torch.Tensor, torch.Tensor]]()
 
         def jobs() -> Iterator[Callable[[], Inputs]]:
-            for rows, places, wanted in self._drawn(batch, generators, batches):
-                drawn.append((rows, places))
-                yield partial(self._read, wanted)
+            for rows in self._drawn(batch, batches, turn):
+                drawn.append((torch.from_numpy(rows), _shuffles(len(rows), generators)))
+                yield partial(self._read, rows)
 
         for inputs in read_ahead(jobs(), device):
             rows, places = drawn.pop(0)
-            yield Window(rows.to(device), inputs, places.to(device))
+            yield Window(rows[places].to(device), inputs, places.to(device))
             del inputs  # before the next but one is read
 
-    def _drawn(
-        self, batch: int, generators: Sequence[torch.Generator], batches: int
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Array]]:
-        """Of each window the rows [P, n] in the order in which they are regressed on, where they lie among those that
-        are read [P, n], and those that are read [P * n]; no more windows than so many batches need."""
-        device, count = generators[0].device, len(self)
+    def _drawn(self, batch: int, batches: int, turn: int) -> Iterator[Array]:
+        """The rows [n] of each window as they lie on disk; no more windows than so many batches need."""
+        count = len(self)
         size = min(count, max(1, self._room() // batch) * batch)
-        orders = [self._blocks_in_turn(generator) for generator in generators]
+        order = self._blocks_in_turn(torch.Generator().manual_seed(turn)).numpy()
         for begin in range(0, min(count - batch + 1, batches * batch), size):
-            rows, places = [], []
-            wanted: list[Array] = []
-            for order, generator in zip(orders, generators, strict=True):
-                own = torch.from_numpy(np.sort(order[begin : begin + size].numpy()))  # as they lie on disk
-                shuffled = torch.randperm(len(own), generator=generator, device=device).cpu()
-                rows.append(own[shuffled])
-                places.append(shuffled + len(own) * len(wanted))
-                wanted.append(own.numpy())
-            yield torch.stack(rows), torch.stack(places), np.concatenate(wanted)
+            yield np.sort(order[begin : begin + size])
 
     def _room(self) -> int:
-        """Rows of a head's window: its share of half of the memory, for one is read while another is learned from."""
+        """Rows of a window: a process's share of half of the memory, for one is read while another is learned from."""
         found = all_on_disk(self.observations)
         row = sum(frames.row_bytes for frames in found)
-        return max(frames.memory for frames in found) // (2 * self.heads * max(1, row, self.encoder.row_bytes))
+        return max(frames.memory for frames in found) // (2 * self.readers * max(1, row, self.encoder.row_bytes))
 
     def _blocks_in_turn(self, generator: torch.Generator) -> torch.Tensor:
         """[n] all rows, those of a block side by side and the blocks in an order drawn anew."""
         starts, lengths = self._blocks()
-        order = torch.randperm(len(starts), generator=generator, device=generator.device).cpu()
+        order = torch.randperm(len(starts), generator=generator)
         moved = lengths[order]
         begin = torch.cumsum(moved, 0) - moved
         return torch.repeat_interleave(starts[order] - begin, moved) + torch.arange(len(self))
@@ -134,15 +127,15 @@ class OnDisk(Inputs):
         return self._known_blocks
 
     def _run(self) -> int:
-        """Frames of a block: what lies together on disk, but so few that a window holds at least sixteen blocks."""
+        """Frames of a block: what lies together on disk, but so few that a window holds many blocks."""
         found = all_on_disk(self.observations)
         whole = max(frames.block if frames.packed else RUN // max(1, frames.row_bytes) for frames in found)
-        return max(1, min(whole, self._room() // 16))
+        return max(1, min(whole, self._room() // BLOCKS))
 
     def _read(self, rows: Array) -> Inputs:
         """Inputs in memory of these rows, in this order."""
         shown = self._shown(self.number[torch.from_numpy(rows)])
-        if self.stack == 1:  # rows that several heads ask for are few
+        if self.stack == 1:
             return self.encoder.of(take(self.observations, shown[:, 0]), np.arange(len(shown))[:, None])
         unique, place = np.unique(shown, return_inverse=True)
         return self.encoder.of(take(self.observations, unique), place.reshape(shown.shape))
@@ -161,3 +154,8 @@ class OnDisk(Inputs):
             unique, place = np.unique(shown, return_inverse=True)
             place = place.reshape(shown.shape)
             yield take(take(self.observations, unique), place if self.stack > 1 else place[:, 0])
+
+
+def _shuffles(count: int, generators: Sequence[torch.Generator]) -> torch.Tensor:
+    """[P, count] the numbers below count in an order that each generator draws."""
+    return torch.stack([torch.randperm(count, generator=g, device=g.device) for g in generators]).cpu()

@@ -245,11 +245,13 @@ class Heads:
 
     def _windows(self, size: int, block: int, updates: int, drawn: Drawn | None) -> Iterator[Window]:
         """Rows in the order in which they are regressed on, epoch after epoch or draw after draw, without end."""
+        turn = 0 if self.inputs.resident else int(self.state.count[0])  # every head has made as many steps
         while True:
             if drawn is None:
-                for window in self.inputs.epoch(size, self.generators, updates):
+                for window in self.inputs.epoch(size, self.generators, updates, turn):
                     yield window
                     updates -= window.rows.shape[1] // size
+                turn += len(self.inputs) // size
                 continue
             rows = drawn.rows(min(block, updates) * size, self.generators)
             updates -= rows.shape[1] // size

@@ -61,9 +61,9 @@ class Inputs(ABC):
     def block(self, batch: int) -> int:
         """Batches of so many rows that are gathered at once."""
 
-    def epoch(self, batch: int, generators: Sequence[torch.Generator], batches: int) -> Iterator[Window]:
+    def epoch(self, batch: int, generators: Sequence[torch.Generator], batches: int, turn: int = 0) -> Iterator[Window]:
         """All rows once, in an order [P, ·] drawn by each head's generator, in windows of `batch` rows or more; no more
-        than `batches` are asked for.
+        than `batches` are asked for. What heads of the same turn draw together, whichever heads they are, is the same.
 
         What lies in memory is one window; what does not is read into memory window by window.
         """

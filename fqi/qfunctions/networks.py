@@ -107,7 +107,7 @@ class NetworkQ(Networks, QFunction):
 
         lies_on_disk = on_disk(rows.log.observations)
         self.rows = Rows(
-            inputs=OnDisk.bound(self.encoder, rows, training, self.heads)
+            inputs=OnDisk.bound(self.encoder, rows, training, len(self.crew.shares))
             if lies_on_disk
             else self.encoder.bound(rows, training),
             frame=tensor(rows.frame),

@@ -87,7 +87,7 @@ def test_the_inputs_are_those_in_memory(make, stack: int, tmp_path: Path) -> Non
     training = torch.from_numpy(np.arange(len(here)) % 5 != 0)
     mine, others = encoder_of(log, stack), encoder_of(log, stack)
     expected = mine.bound(here, training)
-    found = OnDisk.bound(others, there, training, heads=2)
+    found = OnDisk.bound(others, there, training, processes=1)
     for name, tensor in mine.tensors().items():
         torch.testing.assert_close(others.tensors()[name], tensor)
     some = torch.tensor([5, 40, 41, 3, 3])
@@ -101,17 +101,18 @@ def test_the_inputs_are_those_in_memory(make, stack: int, tmp_path: Path) -> Non
     )
 
 
-def test_an_epoch_is_every_row_once_and_what_a_head_sees_is_its_own_affair(tmp_path: Path) -> None:
+def test_an_epoch_is_every_row_once_and_the_order_in_a_window_is_each_heads_own_affair(tmp_path: Path) -> None:
     log = pictures((60, 14, 46))
-    _, there = both(log, tmp_path, memory=16 * 30 * 4)  # for two heads: 16 rows each at a time
+    _, there = both(log, tmp_path, memory=8 * 30 * 8)  # two windows of 8 rows for each of four processes
     encoder = encoder_of(log, 1)
     every = torch.ones(len(there), dtype=torch.bool)
-    packed = OnDisk.bound(encoder, there, every, heads=2).packed(torch.from_numpy(there.frame))
+    packed = OnDisk.bound(encoder, there, every, processes=1).packed(torch.from_numpy(there.frame))
     generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
     windows = list(packed.epoch(4, generators, 100))
-    assert [window.rows.shape for window in windows] == [(2, 16)] * 7 + [(2, 8)]
+    assert [window.rows.shape for window in windows] == [(2, 8)] * 15
     for window in windows:
-        assert len(window.inputs) == window.rows.numel()
+        assert len(window.inputs) == window.rows.shape[1]
+        assert torch.equal(window.rows[0].sort().values, window.rows[1].sort().values)
         expected = packed.at(window.rows.reshape(-1))
         assert torch.equal(window.inputs.at(window.place.reshape(-1)), expected)
     rows = torch.cat([window.rows for window in windows], 1)
@@ -119,14 +120,16 @@ def test_an_epoch_is_every_row_once_and_what_a_head_sees_is_its_own_affair(tmp_p
     assert not torch.equal(rows[0], rows[1])
     alone = [window.rows[0] for window in packed.epoch(4, [torch.Generator().manual_seed(2)], 100)]
     assert torch.equal(torch.cat(alone), rows[1])
+    later = next(iter(packed.epoch(4, [torch.Generator().manual_seed(2)], 4, turn=30))).rows
+    assert not torch.equal(later.sort().values, rows[1:, :8].sort().values)
 
 
 def test_no_more_windows_are_read_than_batches_are_needed(tmp_path: Path) -> None:
-    _, there = both(pictures((60, 14, 46)), tmp_path, memory=16 * 30 * 2)
+    _, there = both(pictures((60, 14, 46)), tmp_path, memory=8 * 30 * 8)
     every = torch.ones(len(there), dtype=torch.bool)
-    packed = OnDisk.bound(encoder_of(there.log, 1), there, every, heads=1).packed(torch.from_numpy(there.frame))
+    packed = OnDisk.bound(encoder_of(there.log, 1), there, every, processes=1).packed(torch.from_numpy(there.frame))
     few = list(packed.epoch(4, [torch.Generator().manual_seed(1)], 5))
-    assert [window.rows.shape for window in few] == [(1, 16), (1, 16)]
+    assert [window.rows.shape for window in few] == [(1, 8)] * 3
     whole = packed.epoch(4, [torch.Generator().manual_seed(1)], 100)
     for window, same in zip(few, whole, strict=False):
         assert torch.equal(window.rows, same.rows)
@@ -152,14 +155,14 @@ def test_recorded_steps_from_disk_are_the_steps(tmp_path: Path) -> None:
 
 
 def test_neighbours_do_not_stay_together(tmp_path: Path) -> None:
-    """Windows of 64 of 240 rows hold blocks of 4 neighbours from all over the log."""
-    log = pictures((240,))
-    _, there = both(log, tmp_path, memory=64 * 30 * 2)
-    every = torch.ones(240, dtype=torch.bool)
-    packed = OnDisk.bound(encoder_of(log, 1), there, every, heads=1).packed(torch.from_numpy(there.frame))
+    """Windows of 128 of 1,200 rows hold blocks of 2 neighbours from all over the log."""
+    log = pictures((1200,))
+    _, there = both(log, tmp_path, memory=128 * 30 * 8)
+    every = torch.ones(1200, dtype=torch.bool)
+    packed = OnDisk.bound(encoder_of(log, 1), there, every, processes=1).packed(torch.from_numpy(there.frame))
     first = next(iter(packed.epoch(8, [torch.Generator().manual_seed(0)], 100))).rows[0]
-    assert len(torch.unique(first // 4)) == 16
-    assert first.max() - first.min() > 180
+    assert len(torch.unique(first // 2)) == 64
+    assert first.max() - first.min() > 1000
 
 
 @pytest.mark.parametrize(("regressor", "stack"), [pytest.param("mlp", 2, marks=pytest.mark.slow), ("cnn", 2)])
