@@ -152,8 +152,7 @@ def fit(
     """
     for p, index in enumerate(training):
         member = population.member(p)
-        if population.stack is None:
-            member.standardise(rows.features[rows.frame[index]])
+        member.standardise(rows.features[rows.frame[member.spaced(index)]])
     for done, (inputs, wanted, legal) in enumerate(_batches(population, rows, training, settings, updates)):
         activations = population.forward(inputs)
         slope = goal.slope(activations[-1], wanted, legal).div_(inputs.shape[1])

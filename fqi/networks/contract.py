@@ -18,8 +18,7 @@ class Network(Protocol):
         """New networks, each drawn from its own generator. Their outputs begin at 0."""
 
     def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
-        """Inputs [P, B, D], then whatever `backward` needs; the last are the outputs [P, B, O]. The inputs are floats,
-        or bytes where they are images, which the network scales itself."""
+        """Inputs [P, B, D], then whatever `backward` needs; the last are the outputs [P, B, O]."""
 
     def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
         """[P, B, O] as `forward`, without what `backward` would need."""

@@ -19,7 +19,6 @@ from fqi.networks.alignment import aligned
 from fqi.networks.perceptrons import Perceptrons
 from fqi.networks.perceptrons import parameters as dense_parameters
 
-BRIGHTEST = 255.0  # images are scaled to 0 to 1
 NATURE = 36  # pixels a side from which the network of the Nature paper fits
 Layer = tuple[int, int, int]  # channels, size of the square kernel, stride
 
@@ -189,9 +188,8 @@ class Convolutions:
         self._dense.rescale(factor)
 
     def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
-        """Inputs [P, B, D], the activations of each hidden layer, and the outputs [P, B, O]; bytes are scaled."""
-        if inputs.dtype == torch.uint8:
-            inputs = inputs.to(self._dtype).div_(BRIGHTEST)
+        """Inputs [P, B, D], the activations of each hidden layer, and the outputs [P, B, O]."""
+        inputs = inputs.to(self._dtype)
         maps = [self.stack.images(inputs)]  # [P, B, channels, height, width] each
         for (weight, bias), (_, _, stride) in zip(self._kernels, self.stack.layers, strict=True):
             heads = zip(maps[-1], weight.to(self._dtype), bias.to(self._dtype), strict=True)

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from fqi.networks.convolutions import BRIGHTEST, Stack
+from fqi.networks.convolutions import Stack
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Fused(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         found, at = list[torch.Tensor](), 0
         for stack, encoder in zip(self.parts.images, self.images, strict=True):
-            found.append(encoder(stack.images(inputs[:, at : at + stack.pixels] / BRIGHTEST)))
+            found.append(encoder(stack.images(inputs[:, at : at + stack.pixels])))
             at += stack.pixels
         vectors = inputs[:, at : at + self.parts.vectors]
         found.append(vectors if self.vectors is None else self.vectors(vectors))

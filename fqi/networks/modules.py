@@ -27,7 +27,6 @@ class FromModule:
     columns: int  # D
     outputs: int  # O
     name: str  # in what is said of it
-    bytes: bool = False  # whether its inputs are bytes
     halves: bool = False  # whether torch's autocast takes products and convolutions in bfloat16
     stackable, varies, recordable = False, False, False  # heads are called one by one
 
@@ -52,7 +51,7 @@ class FromModule:
 
     @cached_property
     def _plan(self) -> _Plan:
-        return _Plan.of(self.make, self.columns, self.bytes)
+        return _Plan.of(self.make, self.columns)
 
     @property
     def parameters(self) -> int:
@@ -78,13 +77,11 @@ class _Plan:
     last: tuple[str, ...]  # those in which the outputs are linear; none where there are no such ones
 
     @classmethod
-    def of(cls, make: Maker, columns: int, bytes_: bool) -> _Plan:
+    def of(cls, make: Maker, columns: int) -> _Plan:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # the CPU's alone: no other device's is touched
             module = make()
             probe = torch.rand(_PROBES, columns)
-        if bytes_:
-            probe = (probe * 255).to(torch.uint8)
         shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
         return cls(module, probe, shapes, _last_layer(module, probe))
 

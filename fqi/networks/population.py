@@ -15,14 +15,15 @@ from fqi.errors import UserError
 from fqi.nest import Nest, rows
 from fqi.networks.adam import Adam
 from fqi.networks.alignment import ALIGN
-from fqi.networks.convolutions import BRIGHTEST, Convolutions, image_stack
+from fqi.networks.convolutions import Convolutions, image_stack
 from fqi.networks.convolutions import parameters as convolution_parameters
 from fqi.networks.perceptrons import Perceptrons, parameters
-from fqi.networks.standards import standards
+from fqi.networks.standards import Brightness, standards
 from fqi.qfunctions.contract import expect_tensors
 
 PIECE = 2048  # rows asked at once: hidden layers then fit the processor's cache
 PIECE_OF_IMAGES = 128
+MEASURED = 4096  # images, evenly spaced, that their scale is taken from at most
 
 
 class Population:
@@ -44,9 +45,8 @@ class Population:
         n = convolution_parameters(self.stack, self.sizes) if self.stack else parameters(self.sizes)
         self.flat, self.first, self.second = (torch.zeros(P, n, device=self.device) for _ in range(3))
         self.count = torch.zeros(P, device=self.device)  # Adam's steps
-        scales = 1 if self.stack else inputs
-        self.centre = torch.zeros(P, 1, scales, device=self.device)
-        self.spread = torch.full((P, 1, scales), BRIGHTEST if self.stack else 1.0, device=self.device)
+        self.centre = torch.zeros(P, 1, inputs, device=self.device)
+        self.spread = torch.ones(P, 1, 1 if self.stack else inputs, device=self.device)
         self.generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
         self.network = self.over(self.flat)
         self.network.initialise(self.generators)
@@ -61,15 +61,19 @@ class Population:
         return torch.from_numpy(encoding.encode(frames, self.space)).to(self.device)
 
     def standardise(self, features: torch.Tensor) -> None:
-        """From now on bring features to the scale of these, [B, D] for all networks or [P, B, D].
-
-        Images have a scale of their own.
-        """
+        """From now on bring features to the scale of these, [B, D] for all networks or [P, B, D]; images [B, D]."""
         if self.stack:
+            pixels, apart = Brightness(torch.split(self.spaced(features), PIECE_OF_IMAGES)).scale()
+            self.centre.copy_(pixels)
+            self.spread.fill_(apart)
             return
         centre, spread = standards(features, self.space)
         self.centre.copy_(centre.expand_as(self.centre))
         self.spread.copy_(spread.expand_as(self.spread))
+
+    def spaced(self, rows: torch.Tensor) -> torch.Tensor:
+        """Those of the rows that a scale is taken from: all, or of images some, evenly spaced."""
+        return rows[:: -(-len(rows) // MEASURED)] if self.stack else rows
 
     def forward(self, features: torch.Tensor) -> list[torch.Tensor]:
         """The activations of each layer for features [P, B, D] or [B, D]; the last are the outputs [P, B, O]."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fqi.networks.convolutions import BRIGHTEST, Stack
+from fqi.networks.convolutions import Stack
 
 
 class QMap(nn.Module):
@@ -31,7 +31,7 @@ class QMap(nn.Module):
         self.last = nn.Conv2d(channels, 1 if turn else rotations, 1)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        images = self.stack.images(inputs / BRIGHTEST)
+        images = self.stack.images(inputs)
         if not self.turn:
             return self._map(images).flatten(1)
         maps = [self._turned(self._map(self._turned(images, r)), -r) for r in range(self.rotations)]

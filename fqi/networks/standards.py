@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +25,32 @@ def scales(centre: torch.Tensor, spread: torch.Tensor, space: gym.Space[Any]) ->
     """Mean and spread [..., D] of features, but 0 and 1 of those that are left as they are."""
     scaled = torch.from_numpy(scaled_columns(space)).to(spread.device) & (spread > 1e-6 * centre.abs().clamp_min(1e-6))
     return torch.where(scaled, centre, 0.0), torch.where(scaled, spread, 1.0)
+
+
+class Brightness:
+    """Of images [n, D] that come piece by piece: the mean of each pixel, and how far pixels lie from theirs. What never
+    changes then is 0, and what moves stands out: convolutions that see 0 to 1 take long to find it."""
+
+    def __init__(self, pieces: Iterable[torch.Tensor] = ()) -> None:
+        self.count, self.squares = 0, 0.0  # squared distances from the first piece's mean
+        for piece in pieces:
+            self.add(piece)
+
+    def add(self, piece: torch.Tensor) -> None:
+        values = piece.double()
+        if not self.count:
+            self.first, self.total = values.mean(0), torch.zeros_like(values[0])
+        values = values - self.first
+        self.count += len(values)
+        self.total += values.sum(0)
+        self.squares += float(values.square().sum())
+
+    def scale(self) -> tuple[torch.Tensor, float]:
+        """Centre [D] and spread."""
+        apart = self.total / self.count
+        variance = self.squares / self.count - float(apart.square().sum())
+        spread = math.sqrt(max(0.0, variance) / len(apart))
+        return (self.first + apart).float(), spread if spread > 1e-6 else 1.0
 
 
 def measured(pieces: Iterable[Array], space: gym.Space[Any]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -41,7 +41,7 @@ class Cnn(NetworkQ):
                 "the cnn regressor needs images, bytes [height, width] or with channels before or behind, of at least "
                 f"5 pixels a side; found {observation_space}"
             )
-        encoder = ImageEncoder(observation_space, device)
+        encoder = ImageEncoder(observation_space, device, centred=True)
         dense = settings.dense or (LARGE if min(stack.height, stack.width) >= NATURE else SMALL)
         network: Architecture = Convolutional(
             stack,

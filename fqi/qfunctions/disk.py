@@ -16,7 +16,6 @@ from fqi.qfunctions.reading import read_ahead
 from fqi.transitions import Transitions
 
 RUN = 1 << 18  # bytes of neighbouring rows that are read in one go: more would mix windows less, fewer read slower
-MEASURED = 1 << 17  # rows, evenly spaced, that scales are taken from at most
 PROCESSES = 4  # that the memory is shared out for, however many there are: what is drawn does not depend on them
 BLOCKS = 64  # that a window holds at least, for neighbours are alike
 
@@ -46,7 +45,7 @@ class OnDisk(Inputs):
         every = torch.arange(len(first))
         found = cls(encoder, log.observations, first, rows.stack, max(PROCESSES, processes), every)
         regressed = torch.from_numpy(rows.frame)[training]
-        encoder.measure(found._shown_of(regressed[:: -(-len(regressed) // MEASURED)]))
+        encoder.measure(found._shown_of(regressed[:: -(-len(regressed) // encoder.measured)]))
         return found
 
     def __len__(self) -> int:

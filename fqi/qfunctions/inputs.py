@@ -16,14 +16,17 @@ import torch
 from fqi.encoding import encode, width
 from fqi.nest import Array, Nest, leaves, take
 from fqi.networks.alignment import aligned
-from fqi.networks.standards import measured, standards
+from fqi.networks.standards import Brightness, measured, standards
 from fqi.qfunctions.reading import onto
 from fqi.transitions import Transitions
 
 PIECE = 1024  # rows of columns valued at once on a CPU: hidden layers then fit its cache, however many heads
 PIECE_OF_IMAGES = 128
+MEASURED = 1 << 17  # rows, evenly spaced, that scales are taken from at most where they lie on disk
+IMAGES_MEASURED = 4096  # images, evenly spaced, that their scale is taken from at most
+BRIGHTEST = 255.0
 BLOCK = 64  # batches of columns gathered at once: large enough to hide the gather, small enough for the cache
-GATHERED = 2**22  # bytes of images gathered at once, about
+GATHERED = 2**24  # bytes that images gathered at once take, about
 
 
 class Inputs(ABC):
@@ -43,7 +46,7 @@ class Inputs(ABC):
 
     @abstractmethod
     def at(self, frames: torch.Tensor) -> torch.Tensor:
-        """[n, D] the inputs of these frames [n]: floats, or bytes where the network scales them itself."""
+        """[n, D] the inputs of these frames [n]."""
 
     @abstractmethod
     def between(self, start: int, stop: int) -> torch.Tensor:
@@ -109,12 +112,14 @@ class Columns(Inputs):
 
 
 class Images(Inputs):
-    """Single images as bytes, each kept once; a frame is one of them, or several in a row."""
+    """Single images as bytes, each kept once; a frame is one of them, or several in a row. They become floats where
+    they are asked for, less their centre [D] and divided by their spread [1]."""
 
     piece = PIECE_OF_IMAGES
 
-    def __init__(self, bytes_: torch.Tensor, index: torch.Tensor) -> None:
+    def __init__(self, bytes_: torch.Tensor, index: torch.Tensor, centre: torch.Tensor, spread: torch.Tensor) -> None:
         self.bytes, self.index = bytes_, index  # [images, bytes of one], [F, S]
+        self.centre, self.spread = centre, spread
         self.columns = bytes_.shape[1] * index.shape[1]
 
     def __len__(self) -> int:
@@ -127,16 +132,22 @@ class Images(Inputs):
         return self._gathered(self.index[start:stop])
 
     def _gathered(self, index: torch.Tensor) -> torch.Tensor:
-        return self.bytes.index_select(0, index.reshape(-1)).view(len(index), self.columns)
+        found = self.bytes.index_select(0, index.reshape(-1)).view(len(index), self.columns)
+        return found.float().sub_(self.centre).div_(self.spread)
 
     def packed(self, frames: torch.Tensor) -> Images:
-        return Images(self.bytes, self.index[frames])
+        return Images(self.bytes, self.index[frames], self.centre, self.spread)
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        return self.bytes, self.index
+        return self.bytes, self.index, self.centre, self.spread
 
     def block(self, batch: int) -> int:
-        return max(1, min(BLOCK, GATHERED // (batch * self.columns)))
+        return images_at_once(batch, self.columns)
+
+
+def images_at_once(batch: int, columns: int) -> int:
+    """Batches of images that are gathered at once, as floats."""
+    return max(1, min(BLOCK, GATHERED // (4 * batch * columns)))
 
 
 class Encoder(ABC):
@@ -145,6 +156,7 @@ class Encoder(ABC):
     width: int  # D
     row_bytes: int  # that a row takes in memory, frames that it shares with others left out
     piece: int  # rows valued at once on a CPU
+    measured: int = MEASURED  # rows that its scales are taken from at most
     device: torch.device
 
     @abstractmethod
@@ -204,32 +216,54 @@ class ColumnEncoder(Encoder):
 
 
 class ImageEncoder(Encoder):
-    """Images stay bytes, in the order in which a frame holds them."""
+    """Images stay bytes, in the order in which a frame holds them, until they are inputs: `centred`, each pixel less
+    its mean and all divided by how far they lie from it, or else from 0 to 1."""
 
-    piece = PIECE_OF_IMAGES
+    piece, measured = PIECE_OF_IMAGES, IMAGES_MEASURED
 
-    def __init__(self, space: gym.Space[Any], device: torch.device) -> None:
-        self.space, self.device, self.width = space, device, math.prod(space.shape or ())
+    def __init__(self, space: gym.Space[Any], device: torch.device, centred: bool) -> None:
+        self.space, self.device, self.centred, self.width = space, device, centred, math.prod(space.shape or ())
         self.row_bytes = 0  # a frame is shown with its neighbours, and kept once
+        self.centre = torch.zeros(self.width, device=device)
+        self.spread = torch.full((1,), BRIGHTEST, device=device)
 
     def bound(self, rows: Transitions, training: torch.Tensor) -> Images:
         index = onto(rows.shown(), self.device)  # [F, S]
         (images,) = leaves(rows.log.observations).values()
-        return Images(image_bytes(images, self.device), index)
+        raw = image_bytes(images, self.device)
+        self.adjust(raw[index[some].reshape(-1)].view(len(some), -1) for some in spaced(rows, training))
+        return Images(raw, index, self.centre, self.spread)
+
+    def adjust(self, pieces: Iterable[torch.Tensor]) -> None:
+        """Take the scale from images [n, D]."""
+        if self.centred:
+            self.take(Brightness(pieces))
+
+    def take(self, found: Brightness) -> None:
+        """The scale of the images that were seen."""
+        centre, spread = found.scale()
+        self.centre.copy_(centre)
+        self.spread.fill_(spread)
 
     def __call__(self, frames: Nest) -> torch.Tensor:
         (images,) = leaves(frames).values()
-        return image_bytes(images, self.device)
+        return image_bytes(images, self.device).float().sub_(self.centre).div_(self.spread)
 
     def measure(self, pieces: Iterable[Nest]) -> None:
-        """Bytes have the scale that they have."""
+        self.adjust(image_bytes(one, self.device) for frames in pieces for one in leaves(frames).values())
 
     def of(self, frames: Nest, shown: Array) -> Images:
         (images,) = leaves(frames).values()
-        return Images(image_bytes(images, self.device), onto(shown, self.device))
+        return Images(image_bytes(images, self.device), onto(shown, self.device), self.centre, self.spread)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        return {}
+        return {"input_centre": self.centre, "input_spread": self.spread} if self.centred else {}
+
+
+def spaced(rows: Transitions, training: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Frames of the rows that are regressed on, evenly spaced, some at a time."""
+    frames = torch.from_numpy(rows.frame)[training.cpu()]
+    return iter(torch.split(frames[:: -(-len(frames) // IMAGES_MEASURED)], PIECE_OF_IMAGES))
 
 
 def image_bytes(images: Array, device: torch.device) -> torch.Tensor:

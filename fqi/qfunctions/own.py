@@ -13,11 +13,10 @@ from torch import nn
 
 from fqi.errors import UserError
 from fqi.imports import imported, trusted
-from fqi.networks.convolutions import BRIGHTEST
 from fqi.networks.modules import FromModule
 from fqi.qfunctions.contract import discrete_actions
 from fqi.qfunctions.heads import Kind
-from fqi.qfunctions.inputs import ColumnEncoder, ImageEncoder
+from fqi.qfunctions.inputs import ColumnEncoder, Encoder, ImageEncoder
 from fqi.qfunctions.networks import NetworkQ
 from fqi.qfunctions.settings import OwnSettings
 
@@ -41,10 +40,12 @@ class Own(NetworkQ):
         trusted(spec, "network")
         self.heads, self.actions = len(seeds), discrete_actions(action_space, "own")
         images = isinstance(observation_space, gym.spaces.Box) and observation_space.dtype == np.uint8
-        encoder = ImageEncoder(observation_space, device) if images else ColumnEncoder(observation_space, device)
+        encoder: Encoder = ColumnEncoder(observation_space, device)
+        if images:
+            encoder = ImageEncoder(observation_space, device, centred=False)
         made = Made(spec, observation_space, self.actions)
         halves = settings.precision == "bf16"
-        network = FromModule(made, encoder.width, self.actions, f"network {spec}", bytes=images, halves=halves)
+        network = FromModule(made, encoder.width, self.actions, f"network {spec}", halves=halves)
         self._build([Kind(network, settings)] * self.heads, encoder, seeds, workers)
 
 
@@ -72,7 +73,5 @@ class Shaped(nn.Module):
         self.module, self.shape = module, shape
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        if inputs.dtype == torch.uint8:
-            inputs = inputs / BRIGHTEST
         found: torch.Tensor = self.module(inputs if self.shape is None else inputs.reshape(-1, *self.shape))
         return found

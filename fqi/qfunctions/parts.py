@@ -1,8 +1,8 @@
-"""Inputs of several parts: images as bytes, vectors standardised, categories as numbers for an embedding."""
+"""Inputs of several parts: images and vectors standardised, categories as numbers for an embedding."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -14,8 +14,21 @@ from fqi.nest import Array, Nest, leaf_spaces, leaves
 from fqi.networks.alignment import aligned
 from fqi.networks.convolutions import as_image, image_stack
 from fqi.networks.fused import Parts
-from fqi.networks.standards import measured, standards
-from fqi.qfunctions.inputs import BLOCK, PIECE, PIECE_OF_IMAGES, Columns, Encoder, Images, Inputs, image_bytes
+from fqi.networks.standards import Brightness, measured, standards
+from fqi.qfunctions.inputs import (
+    IMAGES_MEASURED,
+    MEASURED,
+    PIECE,
+    PIECE_OF_IMAGES,
+    Columns,
+    Encoder,
+    ImageEncoder,
+    Images,
+    Inputs,
+    image_bytes,
+    images_at_once,
+    spaced,
+)
 from fqi.transitions import Transitions
 
 Categories = gym.spaces.Discrete | gym.spaces.MultiDiscrete
@@ -33,7 +46,9 @@ class PartEncoder(Encoder):
         self.device = device
         spaces = leaf_spaces(space)
         stacks = {path: image_stack(as_image(leaf)) for path, leaf in spaces.items()} if images else {}
-        self.images = [path for path in spaces if stacks.get(path)]
+        self.images = {
+            path: ImageEncoder(leaf, device, centred=True) for path, leaf in spaces.items() if stacks.get(path)
+        }
         self.categories = {path: leaf for path, leaf in spaces.items() if embedded and isinstance(leaf, Categories)}
         self.vectors = [path for path in spaces if path not in self.images and path not in self.categories]
         self.space = gym.spaces.Dict(
@@ -45,6 +60,7 @@ class PartEncoder(Encoder):
         self.parts = Parts(tuple(found), vectors, tuple(sizes))
         self.width = self.parts.columns
         self.piece = PIECE_OF_IMAGES if self.images else PIECE
+        self.measured = IMAGES_MEASURED if self.images else MEASURED
         self.row_bytes = 4 * (vectors + len(sizes))
         self.centre, self.spread = torch.zeros(vectors, device=device), torch.ones(vectors, device=device)
 
@@ -61,27 +77,45 @@ class PartEncoder(Encoder):
         padded = features.new_zeros(aligned(len(features)), features.shape[1])
         padded[: len(features)] = features
         index = torch.from_numpy(shown).to(self.device)
-        images = [Images(image_bytes(own[path], self.device), index) for path in self.images]
+        images = []
+        for path, encoder in self.images.items():
+            raw = image_bytes(own[path], self.device)
+            encoder.adjust(raw[index[some].reshape(-1)].view(len(some), -1) for some in spaced(rows, training))
+            images.append(Images(raw, index, encoder.centre, encoder.spread))
         return Several(images, Columns(padded), len(features)) if images else Columns(padded)
 
     def measure(self, pieces: Iterable[Nest]) -> None:
+        seen = {path: Brightness() for path in self.images}
+
+        def vectors() -> Iterator[Array]:
+            for piece in pieces:
+                own = leaves(piece)
+                for path, found in seen.items():
+                    found.add(image_bytes(own[path], self.device))
+                yield self._vectors(own).cpu().numpy()
+
         if self.vectors:
-            centre, spread = measured((self._vectors(leaves(p)).cpu().numpy() for p in pieces), self.space)
+            centre, spread = measured(vectors(), self.space)
             self.centre.copy_(centre)
             self.spread.copy_(spread)
+        else:
+            for _ in vectors():
+                pass
+        for path, encoder in self.images.items():
+            encoder.take(seen[path])
 
     def of(self, frames: Nest, shown: Array) -> Inputs:
-        own, index = leaves(frames), torch.from_numpy(shown).to(self.device)
+        own = leaves(frames)
         small = {p: own[p][shown if shown.shape[1] > 1 else shown[:, 0]] for p in own if p not in self.images}
         raw = self._vectors(small) if small else torch.zeros(len(shown), 0, device=self.device)
         columns = Columns(self._columns(raw, small))
-        images = [Images(image_bytes(own[path], self.device), index) for path in self.images]
+        images = [encoder.of({path: own[path]}, shown) for path, encoder in self.images.items()]
         return Several(images, columns, len(shown)) if images else columns
 
     def __call__(self, frames: Nest) -> torch.Tensor:
         own = leaves(frames)
         columns = self._columns(self._vectors(own), own)
-        images = [image_bytes(own[path], self.device).float() for path in self.images]
+        images = [encoder({path: own[path]}) for path, encoder in self.images.items()]
         return torch.cat([*images, columns], 1) if images else columns
 
     def _vectors(self, own: dict[str, Array]) -> torch.Tensor:
@@ -100,11 +134,14 @@ class PartEncoder(Encoder):
         return torch.cat(found, 1)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        return {"input_centre": self.centre, "input_spread": self.spread}
+        found = {"input_centre": self.centre, "input_spread": self.spread}
+        for path, encoder in self.images.items():
+            found |= {f"{name}.{path.replace('/', '.')}": tensor for name, tensor in encoder.tensors().items()}
+        return found
 
 
 class Several(Inputs):
-    """Images and columns side by side, as floats."""
+    """Images and columns side by side."""
 
     piece = PIECE_OF_IMAGES
 
@@ -116,11 +153,11 @@ class Several(Inputs):
         return self.frames
 
     def at(self, frames: torch.Tensor) -> torch.Tensor:
-        return torch.cat([*(one.at(frames).float() for one in self.images), self.rest.at(frames)], 1)
+        return torch.cat([*(one.at(frames) for one in self.images), self.rest.at(frames)], 1)
 
     def between(self, start: int, stop: int) -> torch.Tensor:
         columns = self.rest.between(start, stop)[: stop - start]
-        return torch.cat([*(one.between(start, stop).float() for one in self.images), columns], 1)
+        return torch.cat([*(one.between(start, stop) for one in self.images), columns], 1)
 
     def packed(self, frames: torch.Tensor) -> Several:
         return Several([one.packed(frames) for one in self.images], self.rest.packed(frames), len(frames))
@@ -129,4 +166,4 @@ class Several(Inputs):
         return *(tensor for one in self.images for tensor in one.tensors()), *self.rest.tensors()
 
     def block(self, batch: int) -> int:
-        return min(BLOCK, *(one.block(4 * batch) for one in self.images))  # floats take four times as much
+        return images_at_once(batch, self.columns)

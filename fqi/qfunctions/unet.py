@@ -52,9 +52,7 @@ class Unet(NetworkQ):
             )
         if settings.turn and settings.rotations == 1:
             raise UserError("turn says how far rotations are apart and has no effect on one; give rotations, or turn 0")
-        encoder = ImageEncoder(observation_space, device)
+        encoder = ImageEncoder(observation_space, device, centred=False)
         module = partial(QMap, stack, settings.channels, settings.levels, settings.rotations, settings.turn)
-        network = FromModule(
-            module, encoder.width, self.actions, "unet", bytes=True, halves=settings.precision == "bf16"
-        )
+        network = FromModule(module, encoder.width, self.actions, "unet", halves=settings.precision == "bf16")
         self._build([Kind(network, settings)] * self.heads, encoder, seeds, workers)

@@ -41,9 +41,9 @@ def fitted(seeds, shape=(12, 10, 3), steps=3):
     population = Population(images(*shape), 2, seeds, width=32, depth=1)
     with torch.no_grad():
         for _ in range(steps):
-            raw = torch.stack([torch.rand(16, int(np.prod(shape)), generator=g) * 255 for g in population.generators])
+            raw = torch.stack([torch.rand(16, int(np.prod(shape)), generator=g) for g in population.generators])
             activations = population.forward(raw)
-            wanted = raw.mean(2, keepdim=True) / 255
+            wanted = raw.mean(2, keepdim=True)
             population.learn(activations, (activations[-1] - wanted) / 16, 0.01, 1.0)
     return population
 
@@ -58,14 +58,14 @@ def test_a_networks_bits_do_not_depend_on_its_neighbours(shape):
 @pytest.mark.parametrize("shape", [(12, 10, 3), (2, 36, 36)])
 def test_gradients_equal_autograds(shape):
     population = fitted([1, 2], shape)
-    raw, wanted = torch.rand(2, 8, int(np.prod(shape))) * 255, torch.randn(2, 8, 2)
+    raw, wanted = torch.rand(2, 8, int(np.prod(shape))), torch.randn(2, 8, 2)
     with torch.no_grad():
         activations = population.forward(raw)
         population.network.backward(activations, activations[-1] - wanted)
     flat = population.flat.clone().requires_grad_()
     stack = population.stack
     for head in range(2):  # written once more, by torch's own modules' functions
-        at, x = 0, raw[head].view(8, *shape) / 255
+        at, x = 0, ((raw[head] - population.centre[head]) / population.spread[head]).view(8, *shape)
         x = x if stack.channels_first else x.permute(0, 3, 1, 2)
 
         def next_parameters(*wanted, head=head):
@@ -93,9 +93,11 @@ def test_frames_stay_bytes_and_both_orders_of_axes_are_one_image():
     features = last.encode(frames)
     assert features.dtype == torch.uint8
     assert features.shape == (300, 360)
-    last.standardise(features)  # without effect
+    other = first.encode(frames.transpose(0, 3, 1, 2))
+    last.standardise(features)
+    first.standardise(other)
     outputs = last.outputs(features)
     assert outputs.shape == (2, 300, 2)
     assert float(outputs.std()) > 0
-    torch.testing.assert_close(first.outputs(first.encode(frames.transpose(0, 3, 1, 2))), outputs)
+    torch.testing.assert_close(first.outputs(other), outputs)
     assert torch.equal(last.member(1).outputs(features)[0], outputs[1])

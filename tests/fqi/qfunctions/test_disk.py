@@ -77,7 +77,7 @@ def encoder_of(log: Log, stack: int) -> Encoder:
     if stack > 1:
         low, high = np.stack([low] * stack), np.stack([high] * stack)
     space = gym.spaces.Box(low, high, dtype=log.observation_space.dtype)  # type: ignore[arg-type]
-    return (ImageEncoder if space.dtype == np.uint8 else ColumnEncoder)(space, CPU)
+    return ImageEncoder(space, CPU, centred=True) if space.dtype == np.uint8 else ColumnEncoder(space, CPU)
 
 
 @pytest.mark.parametrize(("make", "stack"), [(walks, 1), (walks, 3), (pictures, 1), (pictures, 3), (mixed, 1)])
