@@ -29,6 +29,17 @@ def scaled_columns(space: gym.Space[Any]) -> Array:
     return np.concatenate([np.full(_width(s, path), isinstance(s, gym.spaces.Box)) for path, s in parts])
 
 
+def images(space: gym.Space[Any]) -> list[slice]:
+    """The columns of each leaf that is an image: bytes in two dimensions or more."""
+    found, at = list[slice](), 0
+    for path, leaf in leaf_spaces(space).items():
+        over = at + _width(leaf, path)
+        if isinstance(leaf, gym.spaces.Box) and leaf.dtype == np.uint8 and len(leaf.shape) > 1:
+            found.append(slice(at, over))
+        at = over
+    return found
+
+
 def _width(space: gym.Space[Any], path: str) -> int:
     match space:
         case gym.spaces.Box() | gym.spaces.MultiBinary():

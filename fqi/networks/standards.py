@@ -10,21 +10,27 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from fqi.encoding import scaled_columns
+from fqi.encoding import images, scaled_columns
 from fqi.nest import Array
 
 
 def standards(raw: torch.Tensor, space: gym.Space[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Centre and spread [..., 1, D] of features [..., B, D]; categories and constant columns are left as they are."""
+    """Centre and spread [..., 1, D] of features [..., B, D]; categories are left as they are."""
     centre, spread = raw.double().mean(-2, keepdim=True), raw.double().std(-2, correction=0, keepdim=True)
     centre, spread = scales(centre, spread, space)
     return centre.to(raw.dtype), spread.to(raw.dtype)
 
 
 def scales(centre: torch.Tensor, spread: torch.Tensor, space: gym.Space[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and spread [..., D] of features, but 0 and 1 of those that are left as they are."""
-    scaled = torch.from_numpy(scaled_columns(space)).to(spread.device) & (spread > 1e-6 * centre.abs().clamp_min(1e-6))
-    return torch.where(scaled, centre, 0.0), torch.where(scaled, spread, 1.0)
+    """Mean and spread [..., D] of features, but 0 and 1 of categories, and a spread of 1 of columns that never change:
+    left where it is, a large one would drown all others. The pixels of an image have one spread: what a spread of its
+    own would make of a pixel that rarely changes would, too."""
+    for pixels in images(space):
+        together = spread[..., pixels].square().mean(-1, keepdim=True).sqrt()
+        spread[..., pixels] = torch.where(spread[..., pixels] > 0, together, 0.0)
+    scaled = torch.from_numpy(scaled_columns(space)).to(spread.device)
+    varied = scaled & (spread > 1e-6 * centre.abs().clamp_min(1e-6))
+    return torch.where(scaled, centre, 0.0), torch.where(varied, spread, 1.0)
 
 
 class Brightness:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from fqi.networks.standards import Brightness
 from fqi.qfunctions.inputs import BLOCK, GATHERED, ColumnEncoder, Columns, ImageEncoder, Images
 from fqi.spaces import stacked
 from fqi.transitions import transitions
@@ -81,11 +80,3 @@ def test_pixels_are_centred_each_by_itself_and_spread_together_by_the_training_r
     assert scale == {"input_centre": [3.0, 4.0, 5.0, 6.0, 7.0, 8.0], "input_spread": [3.0]}
     assert torch.equal(inputs.between(0, 3), torch.tensor([[-1.0] * 6, [1.0] * 6, [3.0] * 6]))
     assert torch.equal(encoder(rows.observations()), inputs.between(0, 7))
-
-
-def test_the_scale_of_images_is_that_of_all_pieces_together():
-    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (50, 12), np.uint8))
-    centre, spread = Brightness(torch.split(pixels, 7)).scale()
-    torch.testing.assert_close(centre, pixels.float().mean(0))
-    assert spread == pytest.approx(float((pixels - pixels.float().mean(0)).square().mean().sqrt()))
-    assert Brightness([pixels[:1]]).scale()[1] == 1  # an image that never changes
