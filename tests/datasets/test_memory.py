@@ -83,6 +83,23 @@ FOREIGN = (
 )
 
 
+def imitation(log: Log, name: str, layout: str) -> None:
+    """An archive of another library, with a trajectory without a step where the layout has such."""
+    actions, rewards, observations = np.asarray(log.actions), np.asarray(log.rewards), np.asarray(log.observations)
+    if layout == "trajectories":
+        frame = LENGTH + 1  # of the second trajectory, before which one of a single frame is put
+        observations = np.insert(observations, frame, 77, axis=0)
+        ends = np.cumsum(log.lengths)[:-1]
+        terminal = np.insert(log.terminations[np.cumsum(log.lengths) - 1], 1, False)
+        said = {"terminal": terminal, "indices": np.insert(ends, 0, ends[0])}
+    else:
+        of = np.arange(log.steps) + np.arange(log.steps) // LENGTH
+        said = {"dones": log.terminations, "next_obs": observations[of + 1]}
+        observations = observations[of]
+    save = np.savez if layout == "transitions" else np.savez_compressed
+    save(name, obs=observations, acts=actions, rews=rewards, **said)
+
+
 TABLES = ("csv", "parquet")  # whose text and libraries take more than such a small log: their rows are counted
 
 
@@ -110,6 +127,21 @@ def test_a_log_is_read_by_windows(form: str, small: None) -> None:
     size = np.asarray(log.observations).nbytes
     assert peak(lambda: convert(name.format("large"), "out.h5")) < 0.6 * size
     assert fingerprint(load_log("out.h5")) == fingerprint(load_log(name.format("large")))
+
+
+@pytest.mark.parametrize("layout", ["trajectories", "transitions"])
+def test_an_archive_is_read_by_windows(layout: str, small: None) -> None:
+    log = large(3 * EPISODES)  # zip's own buffers do not grow with it
+    imitation(large(2), "tiny.npz", layout)
+    imitation(log, "large.npz", layout)
+    convert("tiny.npz", "tiny.h5")
+    size = np.asarray(log.observations).nbytes
+    assert peak(lambda: convert("large.npz", "out.h5")) < size / 3
+    found = load_log("out.h5")
+    assert fingerprint(found) == fingerprint(load_log("large.npz"))
+    np.testing.assert_array_equal(found.lengths, log.lengths)
+    for name in ("observations", "actions", "rewards", "terminations", "truncations"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(log, name))
 
 
 @pytest.mark.parametrize("form", TABLES)
