@@ -99,7 +99,7 @@ def mask(
         column = next_name if after[frame] else name
         if legal is None:
             if not final[frame]:
-                raise sheet.fault(name, "legal actions", "a blank", sheet.first + row + 1)
+                raise sheet.fault(name, "legal actions", "a blank", sheet.table.row(row))
             unknown += 1
             continue
         legal_ones[frame] = _legal(sheet, legal, flags, count, place, row, str(column))
@@ -130,7 +130,7 @@ def _holds_flags(sheet: Sheet, lists: list[Any], count: int, name: str) -> bool:
 def _legal(
     sheet: Sheet, legal: list[Any], flags: bool, count: int, place: dict[Any, int], row: int, name: str
 ) -> Array:
-    where = f"{sheet.source}: row {sheet.first + row + 1}: column {name}"
+    where = f"{sheet.source}: row {sheet.table.row(row)}: column {name}"
     if flags:
         if len(legal) != count or not all(isinstance(f, int) and f in (0, 1) for f in legal):
             raise UserError(f"{where}: expected {count} flags, found {few(legal)}")

@@ -42,6 +42,10 @@ _OUTLINING = (
 _SAME = 1e-5  # relative: a table may have been written with fewer digits in one of two columns
 
 
+class NoStepError(UserError):
+    """Rows of which none is a step."""
+
+
 def wanted(mapping: Mapping) -> dict[str, Kind]:
     """The columns to read, and what each of them holds."""
     kinds: dict[str, Kind] = {name: _KINDS.get(role, "number") for name, role in mapping.used().items()}
@@ -64,6 +68,12 @@ def states_all(mapping: Mapping) -> bool:
     acted = options.behaviour is None or "behaviours" in said
     legal = options.mask is None or (options.mask_means is not None and options.next_mask is not None)
     return spaces_known and ordered_by and acted and legal and "provenance" in said
+
+
+def unnamed(table: Table, mapping: Mapping) -> bool:
+    """Whether actions are words of which only all rows tell how many there are."""
+    names = (*mapping.columns("action").get("", ()), *mapping.columns("label").get("", ()))
+    return mapping.options.actions is None and any(table.cells[name].words is not None for name in names)
 
 
 def columns_of_table(table: Table, mapping: Mapping, reference: str) -> Columns:
@@ -96,9 +106,9 @@ class _Reader:
         sheet.note("episodes without a step, left out", np.count_nonzero(~self._some))
 
     def outline(self) -> tuple[dict[str, Array], dict[str, int], dict[str, Any]] | None:
-        if (np.diff(self.rows.order) < 0).any() or not self._some.all():
+        if (np.diff(self.rows.order) < 0).any():
             return None
-        arrays = {"lengths": self._lengths.astype(np.int64)}
+        arrays = {"lengths": self._lengths[self._some].astype(np.int64)}
         self._per_whole_episode(arrays)
         notes = {what: count for what, count in self.sheet.notes.items() if count}
         return arrays, notes, self.sheet.said("provenance", dict) or {}
@@ -108,7 +118,7 @@ class _Reader:
         keep = np.ones(self.sheet.table.rows, np.bool_)
         keep[self.rows.lasts[finish.final]] = False
         if not some.any():
-            raise UserError(f"{self.sheet.source}: expected at least one step, found only final frames")
+            raise NoStepError(f"{self.sheet.source}: expected at least one step, found only final frames")
         self._steps = np.flatnonzero(keep)  # positions of the rows that are steps
         self._frames = self._frame_sources(finish, some)
         arrays = self._observations(finish)

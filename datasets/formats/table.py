@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,8 @@ from fqi.datasets.format import Format
 from fqi.datasets.formats import jsonlines, mapping, parquet, separated, steps, table_write
 from fqi.datasets.formats.cells import Column, Table
 from fqi.datasets.formats.mapping import Mapping
-from fqi.datasets.formats.table_read import Parts
+from fqi.datasets.formats.table_order import in_order
+from fqi.datasets.formats.table_read import InFile, Parts
 from fqi.datasets.hdf5 import memory_bytes
 from fqi.datasets.source import Outline, Source, Take, held, logged
 from fqi.errors import UserError
@@ -60,10 +61,16 @@ def accepts(reference: str) -> bool:
 
 @contextmanager
 def open_table(reference: str, said: dict[str, Any] | None = None) -> Iterator[Source]:
-    """The table by rows, where they are in order and nothing must be guessed from all of them; else it is held."""
+    """The table by rows, where nothing must be guessed from all of them; else it is held."""
     reader, path, found = _meant(reference, said)
-    one = Parts(reader.feed, path, found, reference).source()
-    yield held(reference, "table", logged(_whole(reader, path, found, reference))) if one is None else one
+    with ExitStack() as stack:
+        one = None
+        if steps.states_all(found):
+            one = Parts(InFile(reader.feed, path, found).tables, path, found, reference).source()
+            if one is None:
+                tables = stack.enter_context(in_order(reader.feed, path, found, steps.wanted(found)))
+                one = None if tables is None else Parts(tables, path, found, reference).source()
+        yield held(reference, "table", logged(_whole(reader, path, found, reference))) if one is None else one
 
 
 def read_table(reference: str | Path, said: dict[str, Any] | None = None) -> Log:

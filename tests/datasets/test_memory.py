@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -187,19 +188,50 @@ def test_parts_of_a_table_are_read_as_often_as_it_takes(form: str, small: None) 
     assert fingerprint(replace(load_log("c.h5"), origin=None)) == fingerprint(log.select(np.arange(0, 9, 2)))
 
 
-def test_a_table_in_another_order_is_held(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = large(6, width=4)
-    save_log(log, "large.csv")
-    header, *lines = Path("large.csv").read_text().splitlines()
-    Path("large.csv").write_text("\n".join([header, *lines[::-1]]) + "\n")
-    convert("large.csv", "out.h5")
-    found = load_log("out.h5")
-    assert found.steps == log.steps
-    np.testing.assert_array_equal(found.rewards[:LENGTH], log.rewards[-LENGTH:])  # the last episode is seen first
+@pytest.mark.parametrize("form", TABLES)
+def test_a_table_in_another_order_is_put_in_order_on_disk(
+    form: str, small: None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, name = large(6, width=4), NAMES[form].format("large")
+    save_log(log, name)
+    shuffle(name)
+    held: list[int] = []
+    columns_of = steps.columns_of_table
+
+    def read(table: Any, *others: Any) -> Any:
+        held.append(table.rows)
+        return columns_of(table, *others)
+
+    monkeypatch.setattr(steps, "columns_of_table", read)
     monkeypatch.setattr(table, "memory_bytes", lambda: 1 << 14)
-    with pytest.raises(UserError, match="half of this machine's memory"):
-        convert("large.csv", "other.h5")
-    assert not Path("other.h5").exists()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "rows"))
+    with pytest.raises(UserError, match=r"rows: rows cannot be put in order there.*TMPDIR"):
+        convert(name, "out.h5")
+    (folder / "rows").mkdir()
+    convert(name, "out.h5")
+    assert sum(held) == log.steps
+    assert max(held) <= 4 * LENGTH
+    assert not list((folder / "rows").iterdir())
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    found = load_log(name)
+    assert fingerprint(found) == fingerprint(load_log("out.h5"))
+    assert sorted(found.rewards.tolist()) == sorted(log.rewards.tolist())
+    assert not np.array_equal(found.rewards, log.rewards)  # the first episode is the one that is seen first
+
+
+def shuffle(name: str) -> None:
+    """The rows of a table in another order."""
+    generator = np.random.default_rng(1)
+    if name.endswith(".csv"):
+        header, *lines = Path(name).read_text().splitlines()
+        lines = [lines[row] for row in generator.permutation(len(lines))]
+        Path(name).write_text("\n".join([header, *lines]) + "\n")
+        return
+    import pyarrow.parquet
+
+    whole = pyarrow.parquet.read_table(name)
+    pyarrow.parquet.write_table(whole.take(generator.permutation(whole.num_rows)), name)
 
 
 @pytest.mark.parametrize("form", NAMES)

@@ -1,0 +1,79 @@
+"""Records brought in order on disk: each goes to the shelf that its place is on, and a shelf is read at once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any
+
+import numpy as np
+
+from fqi.datasets.windows import rows_at_once
+from fqi.errors import UserError
+from fqi.nest import Array
+
+PLACE = "place"  # the field that every record has
+
+
+class Shelves:
+    """N records, put in by their places and had by them."""
+
+    def __init__(self, file: IO[bytes], dtype: np.dtype[Any], count: int) -> None:
+        self._file, self.dtype, self._count = file, dtype, count
+        self.many = rows_at_once(dtype.itemsize)  # on a shelf
+        self._filled = np.zeros(-(-count // self.many), np.int64)
+        self._last = -1, np.zeros(0, dtype)  # the shelf that was read last
+
+    def put(self, records: Array) -> None:
+        """The next records, in any order."""
+        shelf = records[PLACE] // self.many
+        order = np.argsort(shelf, kind="stable")
+        which, begins = np.unique(shelf[order], return_index=True)
+        for one, some in zip(which.tolist(), np.split(order, begins[1:]), strict=True):
+            with _disk():
+                self._file.seek((one * self.many + int(self._filled[one])) * self.dtype.itemsize)
+                left = memoryview(records[some].tobytes())
+                while left:
+                    left = left[self._file.write(left) :]
+            self._filled[one] += len(some)
+
+    def rows(self, first: int, last: int) -> Array:
+        """Records by their places, once all were put in."""
+        parts = []
+        for one in range(first // self.many, -(-last // self.many)):
+            begin = one * self.many
+            parts.append(self._shelf(one)[max(first - begin, 0) : last - begin])
+        return np.concatenate(parts)
+
+    def _shelf(self, one: int) -> Array:
+        if self._last[0] != one:
+            begin = one * self.many
+            count = min(self.many, self._count - begin)
+            with _disk():
+                self._file.seek(begin * self.dtype.itemsize)
+                found = np.fromfile(self._file, self.dtype, count)
+            ordered = np.empty_like(found)
+            ordered[found[PLACE] - begin] = found
+            self._last = one, ordered
+        return self._last[1]
+
+
+@contextmanager
+def shelves(fields: list[tuple[Any, ...]], count: int) -> Iterator[Shelves]:
+    """Room for records of these fields in a file without a name, which is gone afterwards, come what may."""
+    with ExitStack() as stack:
+        with _disk():
+            file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+        yield Shelves(file, np.dtype([(PLACE, np.int64), *fields]), count)
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{tempfile.gettempdir()}: rows cannot be put in order there ({error.strerror or error}); the variable "
+            "TMPDIR names another folder"
+        ) from error

@@ -1,0 +1,163 @@
+"""A table whose rows are brought in the order of episodes and steps, on disk: only narrow columns are held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fqi.datasets.formats import cells
+from fqi.datasets.formats.cells import Cells, Kind, Table
+from fqi.datasets.formats.mapping import Mapping
+from fqi.datasets.formats.ordering import Rows, ordered
+from fqi.datasets.formats.sheet import Sheet
+from fqi.datasets.formats.shelves import PLACE, Shelves, shelves
+from fqi.datasets.formats.table_read import Feed, Tables
+from fqi.datasets.hdf5 import memory_bytes
+from fqi.errors import UserError
+from fqi.nest import Array
+
+_ROW = "row"  # of the file
+_HELD = 64  # bytes for each row, while rows are sorted by two columns
+_EXACT = 2.0**53  # beyond it a whole number is none any more once it is a float
+
+
+class _UnevenError(Exception):
+    """Columns that only somebody who holds all of them can judge."""
+
+
+@dataclass
+class _Seen:
+    """What the pieces of a column have in common."""
+
+    kinds: set[np.dtype[Any]] = field(default_factory=set)
+    shape: tuple[int, ...] | None = None  # of one cell
+    blank: bool = False
+    large: bool = False
+
+    def see(self, values: Array, present: Array) -> None:
+        self.blank |= not present.all()
+        if values.dtype.kind in "iu" and values.size:
+            self.large |= bool(np.abs(values.astype(np.float64)).max() > _EXACT)
+        if present.any():
+            self.kinds.add(values.dtype)
+            if self.shape not in (None, values.shape[1:]):
+                raise _UnevenError
+            self.shape = values.shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        found = np.result_type(*self.kinds) if self.kinds else np.dtype(np.int64)
+        if (np.dtype(np.bool_) in self.kinds and len(self.kinds) > 1) or (found.kind == "f" and self.large):
+            raise _UnevenError
+        return found
+
+
+@contextmanager
+def in_order(feed: Feed, path: Path, meaning: Mapping, kinds: dict[str, Kind]) -> Iterator[Tables | None]:
+    """These columns by rows in order; None where something is wrong, which is said by who holds all rows."""
+    found = _survey(feed, path, meaning, kinds)
+    if found is None:
+        yield None
+        return
+    seen, rows = found
+    fields: list[tuple[Any, ...]] = [(_ROW, np.int64)]
+    for name, one in seen.items():
+        fields += [(_values(name), one.dtype, one.shape or ())]
+        fields += [(_present(name), np.bool_)] if one.blank else []
+    with shelves(fields, len(rows.order)) as store:
+        columns = _put_away(feed, path, kinds, rows.order, store)
+        known = {name: Cells(name, np.empty(0), column.words, None, column.keys) for name, column in columns.items()}
+        yield _Ordered(path, rows.starts, rows.starts + rows.lengths, known, store).tables
+
+
+def _survey(feed: Feed, path: Path, meaning: Mapping, kinds: dict[str, Kind]) -> tuple[dict[str, _Seen], Rows] | None:
+    """What is seen of the columns, and their order; None where something is wrong or lists have any width."""
+    if "list" in kinds.values():
+        return None
+    columns = {name: cells.Column(str(path), name, kind) for name, kind in kinds.items()}
+    narrow: dict[str, list[Array]] = {str(meaning.options.episode): [], str(meaning.options.step): []}
+    seen = {name: _Seen() for name in kinds}
+    rows = 0
+    try:
+        for _ in feed(path, columns):
+            for name, column in columns.items():
+                values, present = column.piece()
+                seen[name].see(values, present)
+                if name in narrow:
+                    narrow[name].append(values)
+            rows = column.rows
+            if rows > memory_bytes() // 2 // _HELD:
+                return None
+        dtypes = {name: one.dtype for name, one in seen.items()}
+        if not rows or any(seen[name].blank for name in narrow):
+            return None
+        found = {
+            name: Cells(name, np.concatenate([piece.astype(dtypes[name]) for piece in pieces]), columns[name].words)
+            for name, pieces in narrow.items()
+        }
+        return seen, ordered(Sheet(Table(str(path), rows, found), meaning, str(path)))
+    except (UserError, _UnevenError):
+        return None
+
+
+def _put_away(feed: Feed, path: Path, kinds: dict[str, Kind], order: Array, store: Shelves) -> dict[str, cells.Column]:
+    """All rows, each to its place in this order; the columns, which hold nothing, know their words and keys."""
+    columns = {name: cells.Column(str(path), name, kind) for name, kind in kinds.items()}
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    first = 0
+    for _ in feed(path, columns):
+        pieces = {name: column.piece() for name, column in columns.items()}
+        over = next(iter(columns.values())).rows
+        if over > len(order):
+            break
+        records = np.zeros(over - first, store.dtype)
+        records[PLACE], records[_ROW] = places[first:over], np.arange(first, over)
+        for name, (values, present) in pieces.items():
+            if present.any():
+                records[_values(name)] = values
+            if _present(name) in (store.dtype.names or ()):
+                records[_present(name)] = present
+        store.put(records)
+        first = over
+    if first != len(order):
+        raise UserError(f"{path}: has other rows than it had; it was changed while it was read")
+    return columns
+
+
+@dataclass(frozen=True)
+class _Ordered:
+    path: Path
+    starts: Array  # [M] rows
+    overs: Array  # [M] rows
+    known: dict[str, Cells]  # of each column what is the same in all rows
+    store: Shelves
+
+    def tables(self, kinds: dict[str, Kind]) -> Iterator[Table]:
+        """Some columns in the order of episodes and steps, whole episodes at a time."""
+        episode = 0
+        while episode < len(self.starts):
+            begin = int(self.starts[episode])
+            after = max(episode + 1, int(np.searchsorted(self.overs, begin + self.store.many, "right")))
+            records = self.store.rows(begin, int(self.overs[after - 1]))
+            found = {name: self._cells(name, records) for name in kinds}
+            yield Table(str(self.path), len(records), found, numbers=records[_ROW].copy())
+            episode = after
+
+    def _cells(self, name: str, records: Array) -> Cells:
+        blanks = _present(name) in (records.dtype.names or ())
+        present = records[_present(name)].copy() if blanks else None
+        return replace(self.known[name], values=records[_values(name)].copy(), present=present)
+
+
+def _values(name: str) -> str:
+    return f"values of {name}"
+
+
+def _present(name: str) -> str:
+    return f"presence of {name}"
