@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fqi.datasets.formats.cells import Cells, Table
+from fqi.datasets.formats.options import MappingOptions
 from fqi.datasets.formats.sheet import Sheet
 from fqi.errors import UserError
 from fqi.nest import Array
@@ -30,6 +31,17 @@ class Rows:
     def row(self, position: int) -> int:
         """The row of the file, counted from 1, that stands here."""
         return self.table.row(int(self.order[position]))
+
+
+def ordering(options: MappingOptions) -> list[str]:
+    """The columns that put rows in order and tell episodes apart."""
+    if options.episode is not None:
+        by = [options.episode, options.step]
+    elif options.is_last is not None:
+        by = [options.is_last, options.is_first]
+    else:
+        by = [options.termination, options.truncation, options.done]
+    return [name for name in by if name is not None]
 
 
 def ordered(sheet: Sheet) -> Rows:

@@ -13,7 +13,7 @@ import numpy as np
 from fqi.datasets.formats import cells
 from fqi.datasets.formats.cells import Cells, Kind, Table
 from fqi.datasets.formats.mapping import Mapping
-from fqi.datasets.formats.ordering import Rows, ordered
+from fqi.datasets.formats.ordering import Rows, ordered, ordering
 from fqi.datasets.formats.sheet import Sheet
 from fqi.datasets.formats.shelves import PLACE, Shelves, shelves
 from fqi.datasets.formats.table_read import Feed, Tables
@@ -26,16 +26,12 @@ _HELD = 64  # bytes for each row, while rows are sorted by two columns
 _EXACT = 2.0**53  # beyond it a whole number is none any more once it is a float
 
 
-class _UnevenError(Exception):
-    """Columns that only somebody who holds all of them can judge."""
-
-
 @dataclass
 class _Seen:
     """What the pieces of a column have in common."""
 
     kinds: set[np.dtype[Any]] = field(default_factory=set)
-    shape: tuple[int, ...] | None = None  # of one cell
+    shapes: set[tuple[int, ...]] = field(default_factory=set)  # of one cell
     blank: bool = False
     large: bool = False
 
@@ -45,21 +41,26 @@ class _Seen:
             self.large |= bool(np.abs(values.astype(np.float64)).max() > _EXACT)
         if present.any():
             self.kinds.add(values.dtype)
-            if self.shape not in (None, values.shape[1:]):
-                raise _UnevenError
-            self.shape = values.shape[1:]
+            self.shapes.add(values.shape[1:])
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        found = np.result_type(*self.kinds) if self.kinds else np.dtype(np.int64)
-        if (np.dtype(np.bool_) in self.kinds and len(self.kinds) > 1) or (found.kind == "f" and self.large):
-            raise _UnevenError
-        return found
+        return np.result_type(*self.kinds) if self.kinds else np.dtype(np.int64)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return next(iter(self.shapes), ())
+
+    @property
+    def uneven(self) -> bool:
+        """Whether its pieces make no column of one kind."""
+        mixed = np.dtype(np.bool_) in self.kinds and len(self.kinds) > 1
+        return mixed or len(self.shapes) > 1 or (self.large and self.dtype.kind == "f")
 
 
 @contextmanager
 def in_order(feed: Feed, path: Path, meaning: Mapping, kinds: dict[str, Kind]) -> Iterator[Tables | None]:
-    """These columns by rows in order; None where something is wrong, which is said by who holds all rows."""
+    """These columns by rows in order; None where only who holds all rows can tell what is wrong."""
     found = _survey(feed, path, meaning, kinds)
     if found is None:
         yield None
@@ -67,12 +68,12 @@ def in_order(feed: Feed, path: Path, meaning: Mapping, kinds: dict[str, Kind]) -
     seen, rows = found
     fields: list[tuple[Any, ...]] = [(_ROW, np.int64)]
     for name, one in seen.items():
-        fields += [(_values(name), one.dtype, one.shape or ())]
+        fields += [(_values(name), one.dtype, one.shape)]
         fields += [(_present(name), np.bool_)] if one.blank else []
     with shelves(fields, len(rows.order)) as store:
-        columns = _put_away(feed, path, kinds, rows.order, store)
+        columns, unread = _put_away(feed, path, kinds, rows.order, store)
         known = {name: Cells(name, np.empty(0), column.words, None, column.keys) for name, column in columns.items()}
-        yield _Ordered(path, rows.starts, rows.starts + rows.lengths, known, store).tables
+        yield _Ordered(path, rows.starts, rows.starts + rows.lengths, known, unread, store).tables
 
 
 def _survey(feed: Feed, path: Path, meaning: Mapping, kinds: dict[str, Kind]) -> tuple[dict[str, _Seen], Rows] | None:
@@ -80,38 +81,38 @@ def _survey(feed: Feed, path: Path, meaning: Mapping, kinds: dict[str, Kind]) ->
     if "list" in kinds.values():
         return None
     columns = {name: cells.Column(str(path), name, kind) for name, kind in kinds.items()}
-    narrow: dict[str, list[Array]] = {str(meaning.options.episode): [], str(meaning.options.step): []}
+    narrow: dict[str, list[Array]] = {name: [] for name in ordering(meaning.options)}
     seen = {name: _Seen() for name in kinds}
     rows = 0
-    try:
-        for _ in feed(path, columns):
-            for name, column in columns.items():
-                values, present = column.piece()
-                seen[name].see(values, present)
-                if name in narrow:
-                    narrow[name].append(values)
-            rows = column.rows
-            if rows > memory_bytes() // 2 // _HELD:
-                return None
-        dtypes = {name: one.dtype for name, one in seen.items()}
-        if not rows or any(seen[name].blank for name in narrow):
+    for _ in feed(path, columns):
+        for name, column in columns.items():
+            values, present = column.piece()
+            seen[name].see(values, present)
+            if name in narrow:
+                narrow[name].append(values)
+        rows = column.rows
+        if rows > memory_bytes() // 2 // _HELD:
             return None
-        found = {
-            name: Cells(name, np.concatenate([piece.astype(dtypes[name]) for piece in pieces]), columns[name].words)
-            for name, pieces in narrow.items()
-        }
-        return seen, ordered(Sheet(Table(str(path), rows, found), meaning, str(path)))
-    except (UserError, _UnevenError):
+    if not rows or any(one.uneven for one in seen.values()) or any(seen[name].blank for name in narrow):
         return None
+    found = {
+        name: Cells(name, np.concatenate([p.astype(seen[name].dtype) for p in pieces]), columns[name].words)
+        for name, pieces in narrow.items()
+    }
+    return seen, ordered(Sheet(Table(str(path), rows, found), meaning, str(path)))
 
 
-def _put_away(feed: Feed, path: Path, kinds: dict[str, Kind], order: Array, store: Shelves) -> dict[str, cells.Column]:
-    """All rows, each to its place in this order; the columns, which hold nothing, know their words and keys."""
+def _put_away(
+    feed: Feed, path: Path, kinds: dict[str, Kind], order: Array, store: Shelves
+) -> tuple[dict[str, cells.Column], tuple[str, ...]]:
+    """All rows, each to its place in this order; what is known of the columns, and the names of those not read."""
     columns = {name: cells.Column(str(path), name, kind) for name, kind in kinds.items()}
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))
     first = 0
-    for _ in feed(path, columns):
+    names: tuple[str, ...] = ()
+    for known in feed(path, columns):
+        names = known
         pieces = {name: column.piece() for name, column in columns.items()}
         over = next(iter(columns.values())).rows
         if over > len(order):
@@ -127,7 +128,7 @@ def _put_away(feed: Feed, path: Path, kinds: dict[str, Kind], order: Array, stor
         first = over
     if first != len(order):
         raise UserError(f"{path}: has other rows than it had; it was changed while it was read")
-    return columns
+    return columns, tuple(name for name in names if name not in columns)
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class _Ordered:
     starts: Array  # [M] rows
     overs: Array  # [M] rows
     known: dict[str, Cells]  # of each column what is the same in all rows
+    unread: tuple[str, ...]
     store: Shelves
 
     def tables(self, kinds: dict[str, Kind]) -> Iterator[Table]:
@@ -146,7 +148,7 @@ class _Ordered:
             after = max(episode + 1, int(np.searchsorted(self.overs, begin + self.store.many, "right")))
             records = self.store.rows(begin, int(self.overs[after - 1]))
             found = {name: self._cells(name, records) for name in kinds}
-            yield Table(str(self.path), len(records), found, numbers=records[_ROW].copy())
+            yield Table(str(self.path), len(records), found, self.unread, numbers=records[_ROW].copy())
             episode = after
 
     def _cells(self, name: str, records: Array) -> Cells:

@@ -59,6 +59,7 @@ class Parts:
     path: Path
     meaning: Meaning
     reference: str
+    origin: Array | None = None  # [M, 2] unless columns say it
 
     def outline(self) -> tuple[dict[str, Array], dict[str, Any]] | None:
         """The columns per episode and the provenance; None where rows must be put in order first."""
@@ -67,14 +68,12 @@ class Parts:
         said: dict[str, Any] = {}
         seen = -1
         for table in self.tables(steps.outlining(self.meaning)):
-            numbers = table.cells[str(self.meaning.options.episode)].values
-            if int(numbers.min()) <= seen:
-                return None
-            seen = int(numbers.max())
-            try:
-                part = steps.outline_of_table(table, self.meaning, self.reference)
-            except UserError:  # what is wrong is said by who sees all rows
-                return None
+            if self.meaning.options.episode is not None:
+                numbers = table.cells[self.meaning.options.episode].values
+                if int(numbers.min()) <= seen:
+                    return None
+                seen = int(numbers.max())
+            part = steps.outline_of_table(table, self.meaning, self.reference)
             if part is None:
                 return None
             arrays, noted, said = part
@@ -94,7 +93,7 @@ class Parts:
         arrays, provenance = outline
         rows = _Rows(self, arrays["lengths"])
         head = replace(rows.head, provenance=provenance)
-        whole = (arrays["lengths"], arrays.get("seeds"), arrays.get("origin"))
+        whole = (arrays["lengths"], arrays.get("seeds"), arrays.get("origin", self.origin))
         return Source(head, tuple(rows.columns.values()), *whole, self.reference, "table", rows.read)
 
 

@@ -188,13 +188,14 @@ def test_parts_of_a_table_are_read_as_often_as_it_takes(form: str, small: None) 
     assert fingerprint(replace(load_log("c.h5"), origin=None)) == fingerprint(log.select(np.arange(0, 9, 2)))
 
 
+@pytest.mark.parametrize("stated", [True, False])
 @pytest.mark.parametrize("form", TABLES)
 def test_a_table_in_another_order_is_put_in_order_on_disk(
-    form: str, small: None, folder: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, stated: bool, small: None, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log, name = large(6, width=4), NAMES[form].format("large")
     save_log(log, name)
-    shuffle(name)
+    shuffle(name, stated)
     held: list[int] = []
     columns_of = steps.columns_of_table
 
@@ -220,17 +221,20 @@ def test_a_table_in_another_order_is_put_in_order_on_disk(
     assert not np.array_equal(found.rewards, log.rewards)  # the first episode is the one that is seen first
 
 
-def shuffle(name: str) -> None:
-    """The rows of a table in another order."""
+def shuffle(name: str, stated: bool) -> None:
+    """The rows of a table in another order, perhaps without what it says of itself."""
     generator = np.random.default_rng(1)
     if name.endswith(".csv"):
         header, *lines = Path(name).read_text().splitlines()
+        if not stated:
+            Path(name).with_suffix(".schema.toml").unlink()
         lines = [lines[row] for row in generator.permutation(len(lines))]
         Path(name).write_text("\n".join([header, *lines]) + "\n")
         return
     import pyarrow.parquet
 
     whole = pyarrow.parquet.read_table(name)
+    whole = whole if stated else whole.replace_schema_metadata({})
     pyarrow.parquet.write_table(whole.take(generator.permutation(whole.num_rows)), name)
 
 

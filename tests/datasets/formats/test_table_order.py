@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fqi.datasets import windows
-from fqi.datasets.formats import parquet, separated, shelves
+from fqi.datasets.columns import columns_of, head_of
+from fqi.datasets.formats import parquet, separated, shelves, table
 from fqi.datasets.load import load_log, save_log
 from fqi.datasets.source import gathered, logged
 from fqi.datasets.stream import source
@@ -67,7 +69,31 @@ def outcome(read: Callable[[str], Log], name: str) -> tuple[object, ...]:
         log = read(name)
     except UserError as error:
         return ("refused", str(error))
-    return fingerprint(log), log.provenance, log.observation_space, log.action_space
+    arrays = {name: (array.dtype, array.tolist()) for name, array in columns_of(log).items()}
+    return str(arrays), head_of(log).to_json()
+
+
+LEFT_OUT = {"episode and step": (), "episode": ("step",), "flags": ("episode", "step")}
+
+
+@pytest.mark.parametrize("told", LEFT_OUT)
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(log=logs(), seed=st.integers(0, 99), window=st.sampled_from([64, 512, 1 << 14]))
+def test_what_nobody_states_is_found_in_the_same_way(told: str, log: Log, seed: int, window: int) -> None:
+    save_log(log, "t.csv")
+    Path("t.schema.toml").unlink()
+    header, *rows = csv.reader(Path("t.csv").read_text().splitlines())
+    keep = [i for i, name in enumerate(header) if name not in LEFT_OUT[told]]
+    if told == "episode and step":
+        rows = [rows[row] for row in np.random.default_rng(seed).permutation(len(rows))]
+    with Path("t.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([[row[i] for i in keep] for row in [header, *rows]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(separated, "_BLOCK", 3)
+        theirs = outcome(load_log, "t.csv")
+        patch.setattr(windows, "_WINDOW", window)
+        patch.setattr(table, "memory_bytes", lambda: 16)
+        assert outcome(by_rows, "t.csv") == theirs or "action_mask" in header
 
 
 ROWS = [
