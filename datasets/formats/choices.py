@@ -59,13 +59,20 @@ def space_of(sheet: Sheet, extents: dict[str, Extent], blank: frozenset[str]) ->
     """The space of actions and labels that are numbers."""
     for role, seen in extents.items():
         if role in blank and seen.dtype.kind == "f" and seen.whole:
+            _refuse_large(sheet, seen)
             extents = {**extents, role: seen.cast(np.int64)}  # other tools make floats of whole numbers beside blanks
     joined = functools.reduce(operator.or_, extents.values())
-    if joined.dtype.kind in "iu" and max(int(joined.high.max()), -int(joined.low.min())) >= MOST_CHOICES:
-        found_one = joined.high.max() if int(joined.high.max()) >= MOST_CHOICES else joined.low.min()
-        name = sheet.mapping.columns("action")[""][0]
-        raise sheet.fault(name, f"numbers of actions, below {MOST_CHOICES}", found_one)
+    if joined.dtype.kind in "iu":
+        _refuse_large(sheet, joined)
     return action_space(joined)
+
+
+def _refuse_large(sheet: Sheet, seen: Extent) -> None:
+    """Whole numbers that are no numbers of actions."""
+    low, high = seen.low.min().item(), seen.high.max().item()
+    if max(high, -low) >= MOST_CHOICES:
+        name = sheet.mapping.columns("action")[""][0]
+        raise sheet.fault(name, f"numbers of actions, below {MOST_CHOICES}", high if high >= MOST_CHOICES else low)
 
 
 def _named_actions(sheet: Sheet, rows: Rows, steps: Array, cells: dict[str, Cells]) -> Choices:
