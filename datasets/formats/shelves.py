@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import IO, Any
 
 import numpy as np
 
+from fqi.datasets.formats.scratch import disk, scratch
 from fqi.datasets.windows import rows_at_once
-from fqi.errors import UserError
 from fqi.nest import Array
 
 PLACE = "place"  # the field that every record has
@@ -30,8 +29,8 @@ class Shelves:
         shelf = records[PLACE] // self.many
         order = np.argsort(shelf, kind="stable")
         which, begins = np.unique(shelf[order], return_index=True)
-        for one, some in zip(which.tolist(), np.split(order, begins[1:]), strict=True):
-            with _disk():
+        for one, some in zip(which.tolist(), np.split(order, begins)[1:], strict=True):
+            with disk():
                 self._file.seek((one * self.many + int(self._filled[one])) * self.dtype.itemsize)
                 left = memoryview(_bytes(records)[some].tobytes())
                 while left:
@@ -50,7 +49,7 @@ class Shelves:
         if self._last[0] != one:
             begin = one * self.many
             count = min(self.many, self._count - begin)
-            with _disk():
+            with disk():
                 self._file.seek(begin * self.dtype.itemsize)
                 found = np.fromfile(self._file, self.dtype, count)
             ordered = np.empty((count, self.dtype.itemsize), np.uint8)
@@ -66,19 +65,6 @@ def _bytes(records: Array) -> Array:
 
 @contextmanager
 def shelves(fields: list[tuple[Any, ...]], count: int) -> Iterator[Shelves]:
-    """Room for records of these fields in a file without a name, which is gone afterwards, come what may."""
-    with ExitStack() as stack:
-        with _disk():
-            file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+    """Room for records of these fields."""
+    with scratch() as file:
         yield Shelves(file, np.dtype([(PLACE, np.int64), *fields]), count)
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{tempfile.gettempdir()}: rows cannot be put in order there ({error.strerror or error}); the variable "
-            "TMPDIR names another folder"
-        ) from error

@@ -14,11 +14,11 @@ from fqi.datasets.formats import cells
 from fqi.datasets.formats.cells import Cells, Kind, Table
 from fqi.datasets.formats.mapping import Mapping
 from fqi.datasets.formats.ordering import Rows, ordered, ordering
+from fqi.datasets.formats.scratch import Spool, scratch
 from fqi.datasets.formats.sheet import Sheet
 from fqi.datasets.formats.shelves import PLACE, Shelves, shelves
 from fqi.datasets.formats.table_read import Feed, Tables
 from fqi.datasets.hdf5 import memory_bytes
-from fqi.errors import UserError
 from fqi.nest import Array
 
 _ROW = "row"  # of the file
@@ -61,33 +61,44 @@ class _Seen:
 @contextmanager
 def in_order(feed: Feed, path: Path, meaning: Mapping, kinds: dict[str, Kind]) -> Iterator[Tables | None]:
     """These columns by rows in order; None where only who holds all rows can tell what is wrong."""
-    found = _survey(feed, path, meaning, kinds)
-    if found is None:
-        yield None
-        return
-    seen, rows = found
-    fields: list[tuple[Any, ...]] = [(_ROW, np.int64)]
-    for name, one in seen.items():
-        fields += [(_values(name), one.dtype, one.shape)]
-        fields += [(_present(name), np.bool_)] if one.blank else []
-    with shelves(fields, len(rows.order)) as store:
-        columns, unread = _put_away(feed, path, kinds, rows.order, store)
-        known = {name: Cells(name, np.empty(0), column.words, None, column.keys) for name, column in columns.items()}
-        yield _Ordered(path, rows.starts, rows.starts + rows.lengths, known, unread, store).tables
+    with scratch() as file:
+        spool = Spool(file)
+        found = _survey(feed, path, meaning, kinds, spool)
+        if found is None:
+            yield None
+            return
+        seen, rows, known, unread = found
+        fields: list[tuple[Any, ...]] = [(_ROW, np.int64)]
+        for name, one in seen.items():
+            fields += [(_values(name), one.dtype, one.shape)]
+            fields += [(_present(name), np.bool_)] if one.blank else []
+        with shelves(fields, len(rows.order)) as store:
+            _put_away(spool, list(kinds), rows.order, store)
+            spool.clear()
+            yield _Ordered(path, rows.starts, rows.starts + rows.lengths, known, unread, store).tables
 
 
-def _survey(feed: Feed, path: Path, meaning: Mapping, kinds: dict[str, Kind]) -> tuple[dict[str, _Seen], Rows] | None:
-    """What is seen of the columns, and their order; None where something is wrong or lists have any width."""
+def _survey(
+    feed: Feed, path: Path, meaning: Mapping, kinds: dict[str, Kind], spool: Spool
+) -> tuple[dict[str, _Seen], Rows, dict[str, Cells], tuple[str, ...]] | None:
+    """What is seen of the columns, their order, what is the same in all rows, and the names of columns not read.
+
+    None where something is wrong, and for lists, which may have any width.
+    """
     if "list" in kinds.values():
         return None
     columns = {name: cells.Column(str(path), name, kind) for name, kind in kinds.items()}
     narrow: dict[str, list[Array]] = {name: [] for name in ordering(meaning.options)}
     seen = {name: _Seen() for name in kinds}
     rows = 0
-    for _ in feed(path, columns):
+    every: tuple[str, ...] = ()
+    for names in feed(path, columns):
+        every = names
         for name, column in columns.items():
             values, present = column.piece()
             seen[name].see(values, present)
+            spool.put(values)
+            spool.put(present)
             if name in narrow:
                 narrow[name].append(values)
         rows = column.rows
@@ -95,40 +106,33 @@ def _survey(feed: Feed, path: Path, meaning: Mapping, kinds: dict[str, Kind]) ->
             return None
     if not rows or any(one.uneven for one in seen.values()) or any(seen[name].blank for name in narrow):
         return None
+    known = {name: Cells(name, np.empty(0), column.words, None, column.keys) for name, column in columns.items()}
     found = {
-        name: Cells(name, np.concatenate([p.astype(seen[name].dtype) for p in pieces]), columns[name].words)
+        name: replace(known[name], values=np.concatenate([p.astype(seen[name].dtype) for p in pieces]))
         for name, pieces in narrow.items()
     }
-    return seen, ordered(Sheet(Table(str(path), rows, found), meaning, str(path)))
+    order = ordered(Sheet(Table(str(path), rows, found), meaning, str(path)))
+    return seen, order, known, tuple(name for name in every if name not in columns)
 
 
-def _put_away(
-    feed: Feed, path: Path, kinds: dict[str, Kind], order: Array, store: Shelves
-) -> tuple[dict[str, cells.Column], tuple[str, ...]]:
-    """All rows, each to its place in this order; what is known of the columns, and the names of those not read."""
-    columns = {name: cells.Column(str(path), name, kind) for name, kind in kinds.items()}
+def _put_away(spool: Spool, names: list[str], order: Array, store: Shelves) -> None:
+    """All rows, each to its place in this order."""
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))
+    pieces = spool.again()
     first = 0
-    names: tuple[str, ...] = ()
-    for known in feed(path, columns):
-        names = known
-        pieces = {name: column.piece() for name, column in columns.items()}
-        over = next(iter(columns.values())).rows
-        if over > len(order):
-            break
+    while first < len(order):
+        block = {name: (next(pieces), next(pieces)) for name in names}
+        over = first + len(block[names[0]][0])
         records = np.zeros(over - first, store.dtype)
         records[PLACE], records[_ROW] = places[first:over], np.arange(first, over)
-        for name, (values, present) in pieces.items():
+        for name, (values, present) in block.items():
             if present.any():
                 records[_values(name)] = values
             if _present(name) in (store.dtype.names or ()):
                 records[_present(name)] = present
         store.put(records)
         first = over
-    if first != len(order):
-        raise UserError(f"{path}: has other rows than it had; it was changed while it was read")
-    return columns, tuple(name for name in names if name not in columns)
 
 
 @dataclass(frozen=True)
