@@ -63,11 +63,11 @@ def in_order(feed: Feed, path: Path, meaning: Mapping, kinds: dict[str, Kind]) -
     """These columns by rows in order; None where only who holds all rows can tell what is wrong."""
     with scratch() as file:
         spool = Spool(file)
-        found = _survey(feed, path, meaning, kinds, spool)
-        if found is None:
+        survey = _survey(feed, path, meaning, kinds, spool)
+        if survey is None:
             yield None
             return
-        seen, rows, known, unread = found
+        seen, rows, known, unread = survey
         fields: list[tuple[Any, ...]] = [(_ROW, np.int64)]
         for name, one in seen.items():
             fields += [(_values(name), one.dtype, one.shape)]
@@ -75,7 +75,9 @@ def in_order(feed: Feed, path: Path, meaning: Mapping, kinds: dict[str, Kind]) -
         with shelves(fields, len(rows.order)) as store:
             _put_away(spool, list(kinds), rows.order, store)
             spool.clear()
-            yield _Ordered(path, rows.starts, rows.starts + rows.lengths, known, unread, store).tables
+            found = _Ordered(path, rows.starts, rows.starts + rows.lengths, known, unread, store)
+            del rows, survey  # which hold a few numbers of every row
+            yield found.tables
 
 
 def _survey(
