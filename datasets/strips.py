@@ -18,6 +18,8 @@ from fqi.datasets.windows import rows_at_once
 from fqi.errors import UserError
 from fqi.nest import Array
 
+_NEAR = 1 << 17  # bytes that nobody wants, over which it is read on
+
 
 @dataclass(frozen=True)
 class Strip:
@@ -48,6 +50,28 @@ class Strip:
         step = rows_at_once(self.row_bytes)
         for first in range(0, len(self), step):
             yield first, self.read(first, min(first + step, len(self)))
+
+    def at(self, index: Array) -> Array:
+        """Rows of a rising index; what lies near each other is read together."""
+        if not len(index):
+            return self.read(0, 0)
+        cuts = np.flatnonzero(np.diff(index) > max(1, _NEAR // max(1, self.row_bytes))) + 1
+        parts = []
+        for some in np.split(index, cuts):
+            begin, over = int(some[0]), int(some[-1]) + 1
+            block = self.read(begin, over)
+            parts.append(block if (np.diff(some) == 1).all() else block[some - begin])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def without(self, rows: Array) -> Strip:
+        """The column but for these rows, whose numbers rise."""
+        before = rows - np.arange(len(rows))  # rows that are left before each of them
+
+        def read(first: int, last: int) -> Array:
+            kept = np.arange(first, last)
+            return self.at(kept + np.searchsorted(before, kept, "right"))
+
+        return Strip((len(self) - len(rows), *self.row), self.dtype, read)
 
     def changed(
         self, change: Callable[[int, Array], Array], dtype: Any = None, row: tuple[int, ...] | None = None

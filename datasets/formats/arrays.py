@@ -13,7 +13,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from fqi.datasets.forward import forward
 from fqi.datasets.hdf5 import damage, memory_bytes, plain
+from fqi.datasets.strips import Strip
+from fqi.datasets.windows import rows_at_once
 from fqi.errors import UserError
 from fqi.nest import Array
 
@@ -21,6 +24,7 @@ DEFLATE_LIMIT = 1100  # deflate cannot shrink by more than 1032:1; what declares
 _PIECE = 1 << 20
 _LONGEST_HEADER = 10_000  # as numpy itself allows where it must not trust
 _SLACK = 1 << 16  # headers of small members compress well
+_ROWS_HELD = 4  # where a row is larger than what is read at a time: those kept, read and put together
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,12 @@ def checked_dtype(header: Header, where: str) -> np.dtype[Any]:
     return header.dtype
 
 
-def as_bool(raw: Array, where: str) -> Array:
-    """Bytes that claim to be booleans, which only 0 and 1 may."""
-    bad = np.flatnonzero(raw.reshape(-1).view(np.uint8) > 1)
+def as_bool(raw: Array, where: str, before: int = 0) -> Array:
+    """Bytes that claim to be booleans, which only 0 and 1 may, of an array of which so many values came before."""
+    values = raw.reshape(-1).view(np.uint8)
+    bad = np.flatnonzero(values > 1)
     if len(bad):
-        raise UserError(f"{where}: value {bad[0]}: expected 0 or 1, found {raw.reshape(-1).view(np.uint8)[bad[0]]}")
+        raise UserError(f"{where}: value {before + bad[0]}: expected 0 or 1, found {values[bad[0]]}")
     return raw.view(np.bool_)
 
 
@@ -107,32 +112,55 @@ class Archive:
 
     def header(self, name: str) -> Header:
         """What an array says of itself, its data unread."""
-        with damage(f"{self.path}: {name}"), self._opened(name) as file:
-            return read_header(file, f"{self.path}: {name}")
+        self._check(name)
+        with self._opened(name) as file:
+            return read_header(file, self._where(name))
 
     def read(self, name: str) -> Array:
         """An array of numbers, in native byte order."""
-        where = f"{self.path}: {name}"
-        with damage(where), _zip_damage(where), self._opened(name) as file:
-            header = read_header(file, where)
-            dtype = checked_dtype(header, where)
-            member = self.members[name]
-            if header.nbytes != member.file_size - file.tell():
-                raise UserError(
-                    f"{where}: expected {member.file_size - file.tell()} bytes of data as in the archive, found a "
-                    f"shape of {header.nbytes}"
-                )
-            array = np.empty(header.shape[::-1] if header.fortran else header.shape, dtype)
-            fill(file, array, where)
-            if file.read(1):  # also makes the archive's checksum be compared
-                raise UserError(f"{where}: expected an end after the data, found more")
-            array = as_bool(array, where) if dtype == np.bool_ else array
-            return (array.T if header.fortran else array).astype(dtype.newbyteorder("="), copy=False)
+        self._check(name)
+        with self._data(name) as (header, file):
+            self._hold(name, header.nbytes)
+            array = np.empty(header.shape[::-1] if header.fortran else header.shape, header.dtype)
+            fill(file, array, self._where(name))
+            self._refuse_more(name, file)
+            array = _native(array, self._where(name))
+            return array.T if header.fortran else array
 
-    @contextmanager
-    def _opened(self, name: str) -> Iterator[IO[bytes]]:
-        """One member, once what it declares has been charged."""
-        member, where = self.members[name], f"{self.path}: {name}"
+    def rows(self, name: str) -> Strip:
+        """The same by rows; it is unpacked once, so that damage is found before anything is made of it.
+
+        An array that lies column by column is held, and one without numbers costs nothing.
+        """
+        self._check(name)
+        with self._data(name) as (header, _):
+            pass
+        if not (header.shape and header.nbytes) or (header.fortran and len(header.shape) > 1):
+            return Strip.of(self.read(name))
+        self._hold(name, min(header.nbytes, _ROWS_HELD * (header.nbytes // header.shape[0])))
+        strip = forward(header.shape, header.dtype.newbyteorder("="), lambda: self._pieces(name))
+        for _ in strip.pieces():
+            pass
+        return strip
+
+    def _pieces(self, name: str) -> Iterator[Array]:
+        where = self._where(name)
+        with self._data(name) as (header, file):
+            count, size = header.shape[0], header.nbytes // header.shape[0]
+            step = rows_at_once(size)
+            for first in range(0, count, step):
+                piece = np.empty((min(step, count - first), *header.shape[1:]), header.dtype)
+                fill(file, piece, where)
+                if first + len(piece) == count:
+                    self._refuse_more(name, file)
+                yield _native(piece, where, first * size)
+
+    def _where(self, name: str) -> str:
+        return f"{self.path}: {name}"
+
+    def _check(self, name: str) -> None:
+        """Refuse a member that is not packed as numpy does, or that declares more than the file can hold."""
+        member, where = self.members[name], self._where(name)
         if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UserError(f"{where}: expected a member that is stored or deflated, found another compression")
         if member.file_size > DEFLATE_LIMIT * member.compress_size + _SLACK:
@@ -141,15 +169,48 @@ class Archive:
             )
         if member.file_size > self.declared_left:
             raise UserError(f"{where}: declares {member.file_size} bytes, more than this file can hold")
-        if member.file_size > self.memory_left:
+        self.declared_left -= member.file_size
+
+    def _hold(self, name: str, size: int) -> None:
+        """Charge the memory that is taken for as long as the archive is open."""
+        if size > self.memory_left:
             raise UserError(
-                f"{where}: declares {member.file_size} bytes, which with the arrays before it are more than the "
+                f"{self._where(name)}: needs {size} bytes, which with the arrays before it are more than the "
                 f"{memory_bytes() // 2} bytes (half of this machine's memory) that packed arrays may take at once"
             )
-        self.memory_left -= member.file_size
-        self.declared_left -= member.file_size
-        with self.zip.open(member) as file:
+        self.memory_left -= size
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[IO[bytes]]:
+        """One member; what is wrong with it is said of it."""
+        where = self._where(name)
+        with damage(where), _zip_damage(where), self.zip.open(self.members[name]) as file:
             yield file
+
+    @contextmanager
+    def _data(self, name: str) -> Iterator[tuple[Header, IO[bytes]]]:
+        """The header of an array of numbers, and the file where its data begin."""
+        where, size = self._where(name), self.members[name].file_size
+        with self._opened(name) as file:
+            header = read_header(file, where)
+            checked_dtype(header, where)
+            if header.nbytes != size - file.tell():
+                raise UserError(
+                    f"{where}: expected {size - file.tell()} bytes of data as in the archive, found a shape of "
+                    f"{header.nbytes}"
+                )
+            yield header, file
+
+    def _refuse_more(self, name: str, file: IO[bytes]) -> None:
+        if file.read(1):  # also makes the archive's checksum be compared
+            raise UserError(f"{self._where(name)}: expected an end after the data, found more")
+
+
+def _native(array: Array, where: str, before: int = 0) -> Array:
+    """Numbers in native byte order, flags as such."""
+    if array.dtype == np.bool_:
+        return as_bool(array, where, before)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 @contextmanager
@@ -175,12 +236,13 @@ def archive(path: Path) -> Iterator[Archive]:
     with damage(path), _zip_damage(str(path)):
         if not zipfile.is_zipfile(path):
             raise UserError(f"{path}: expected an .npz file (a zip archive of arrays), found another kind of file")
-        with zipfile.ZipFile(path) as opened:
+        # Closing the file itself closes it for rows that somebody began to read, too.
+        with path.open("rb") as raw, zipfile.ZipFile(raw) as opened:
             members: dict[str, zipfile.ZipInfo] = {}
             for member in opened.infolist():
                 name = member.filename.removesuffix(".npy")
                 if name in members:
                     raise UserError(f"{path}: expected each array once, found {name[:80]!r} twice")
                 members[name] = member
-            # Each array is opened at most twice, once for its header alone.
+            # Each array is asked for at most twice, once for its header alone or in vain by rows.
             yield Archive(path, opened, members, memory_bytes() // 2, 2 * DEFLATE_LIMIT * size + 16 * _SLACK)

@@ -48,6 +48,11 @@ class Table:
     cells: dict[str, Cells]
     unread: tuple[str, ...] = ()  # columns that nobody wants
     first: int = 0  # rows of the file before these
+    numbers: Array | None = None  # [N] which rows of the file they are, where they do not follow one another
+
+    def row(self, index: int) -> int:
+        """The row of the file, counted from 1."""
+        return 1 + (self.first + index if self.numbers is None else int(self.numbers[index]))
 
 
 class BadCellError(Exception):
@@ -115,6 +120,22 @@ class Column:
         """The rows that were taken in last."""
         return self._pieces[-1] if self._pieces else np.zeros(0, np.int64)
 
+    @property
+    def words(self) -> tuple[str, ...] | None:
+        """Those seen so far, where the cells are words."""
+        return tuple(self._words) if self.kind == "word" else None
+
+    @property
+    def keys(self) -> tuple[str, ...] | None:
+        """Of JSON maps, as far as one was seen."""
+        return self._keys
+
+    def piece(self) -> tuple[Array, Array]:
+        """The rows that were taken in last, and where they are not blank; they are held no longer."""
+        values, present = self._pieces[-1], self._present[-1]
+        self._pieces, self._present = [values[:0].copy()], [present[:0].copy()]
+        return values, present
+
     def cut(self, rows: int) -> Cells:
         """The next so many rows, which are held no longer."""
         whole = self.cells()
@@ -130,8 +151,7 @@ class Column:
         """The whole column."""
         present = np.concatenate(self._present) if self._blank else None
         values = self._joined()
-        words = tuple(self._words) if self.kind == "word" else None
-        return Cells(self.name, values, words, present, self._keys, self._lists if self.kind == "list" else None)
+        return Cells(self.name, values, self.words, present, self._keys, self._lists if self.kind == "list" else None)
 
     def _take(self, cells: Sequence[Any], parse: _Parse) -> None:
         try:

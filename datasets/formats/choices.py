@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from fqi.datasets.formats.cells import Cells
+from fqi.datasets.formats.extents import Extent
 from fqi.datasets.formats.found_spaces import MOST_CHOICES, action_space
 from fqi.datasets.formats.ordering import Rows, there
 from fqi.datasets.formats.sheet import Sheet, few
@@ -15,8 +19,20 @@ from fqi.errors import UserError
 from fqi.nest import Array
 
 
-def actions(sheet: Sheet, rows: Rows, steps: Array) -> tuple[dict[str, Array], gym.Space[Any], tuple[str, ...] | None]:
-    """The actions, and labels where there are some, their space, and their names if they have any."""
+@dataclass(frozen=True)
+class Choices:
+    """Actions, and labels where there are some, by their roles."""
+
+    values: dict[str, Array]
+    names: tuple[str, ...] | None = None
+    blank: frozenset[str] = frozenset()  # the roles of which a cell is blank anywhere, if only where no step is
+
+    def extents(self) -> dict[str, Extent]:
+        return {role: Extent.of(values) for role, values in self.values.items()}
+
+
+def choices(sheet: Sheet, rows: Rows, steps: Array) -> Choices:
+    """As they are in the table; words by their places among all names."""
     cells = {
         role: [sheet.table.cells[name] for name in sheet.mapping.columns(role)[""]]
         for role in ("action", "label")
@@ -31,28 +47,35 @@ def actions(sheet: Sheet, rows: Rows, steps: Array) -> tuple[dict[str, Array], g
         if odd is not None or len(every) > len(cells):
             raise sheet.fault(worded[0].name, "numbers", repr((worded[0].words or ("",))[0]))
         return _named_actions(sheet, rows, steps, {role: some[0] for role, some in cells.items()})
-    found = {role: _numbered_actions(sheet, rows, steps, some) for role, some in cells.items()}
+    found = {role: sheet.joined(tuple(one.name for one in some))[rows.order[steps]] for role, some in cells.items()}
     if len({values.shape for values in found.values()}) > 1:
         label = sheet.mapping.columns("label")[""][0]
         raise sheet.fault(label, f"shape {found['action'].shape[1:]} as of the action", found["label"].shape[1:])
-    joined = np.concatenate(list(found.values()))
-    if joined.dtype.kind in "iu" and max(int(joined.max()), -int(joined.min())) >= MOST_CHOICES:
-        found_one = joined.max() if int(joined.max()) >= MOST_CHOICES else joined.min()
-        raise sheet.fault(every[0].name, f"numbers of actions, below {MOST_CHOICES}", found_one)
-    return found, action_space(joined), None
+    blank = frozenset(role for role, some in cells.items() if any(one.present is not None for one in some))
+    return Choices(found, None, blank)
 
 
-def _numbered_actions(sheet: Sheet, rows: Rows, steps: Array, cells: list[Cells]) -> Array:
-    values = sheet.joined(tuple(one.name for one in cells))[rows.order[steps]]
-    blanks = any(one.present is not None and not one.present.all() for one in cells)
-    if blanks and values.dtype.kind == "f" and (values == np.round(values)).all():
-        values = values.astype(np.int64)  # other tools make floats of whole numbers beside blanks
-    return values
+def space_of(sheet: Sheet, extents: dict[str, Extent], blank: frozenset[str]) -> gym.Space[Any]:
+    """The space of actions and labels that are numbers."""
+    for role, seen in extents.items():
+        if role in blank and seen.dtype.kind == "f" and seen.whole:
+            _refuse_large(sheet, seen)
+            extents = {**extents, role: seen.cast(np.int64)}  # other tools make floats of whole numbers beside blanks
+    joined = functools.reduce(operator.or_, extents.values())
+    if joined.dtype.kind in "iu":
+        _refuse_large(sheet, joined)
+    return action_space(joined)
 
 
-def _named_actions(
-    sheet: Sheet, rows: Rows, steps: Array, cells: dict[str, Cells]
-) -> tuple[dict[str, Array], gym.Space[Any], tuple[str, ...]]:
+def _refuse_large(sheet: Sheet, seen: Extent) -> None:
+    """Whole numbers that are no numbers of actions."""
+    low, high = seen.low.min().item(), seen.high.max().item()
+    if max(high, -low) >= MOST_CHOICES:
+        name = sheet.mapping.columns("action")[""][0]
+        raise sheet.fault(name, f"numbers of actions, below {MOST_CHOICES}", high if high >= MOST_CHOICES else low)
+
+
+def _named_actions(sheet: Sheet, rows: Rows, steps: Array, cells: dict[str, Cells]) -> Choices:
     codes = {role: one.values[rows.order[steps]] for role, one in cells.items()}
     used = {(one.words or ())[code] for role, one in cells.items() for code in np.unique(codes[role]).tolist()} | set(
         _legal_names(sheet)
@@ -67,7 +90,7 @@ def _named_actions(
             word, row = (one.words or ())[codes[role][unknown[0]]], rows.row(int(steps[unknown[0]]))
             raise sheet.fault(one.name, f"one of {names}", repr(word), row)
         found[role] = numbers
-    return found, gym.spaces.Discrete(len(names)), names
+    return Choices(found, names)
 
 
 def _legal_names(sheet: Sheet) -> list[str]:
@@ -99,7 +122,7 @@ def mask(
         column = next_name if after[frame] else name
         if legal is None:
             if not final[frame]:
-                raise sheet.fault(name, "legal actions", "a blank", sheet.first + row + 1)
+                raise sheet.fault(name, "legal actions", "a blank", sheet.table.row(row))
             unknown += 1
             continue
         legal_ones[frame] = _legal(sheet, legal, flags, count, place, row, str(column))
@@ -130,7 +153,7 @@ def _holds_flags(sheet: Sheet, lists: list[Any], count: int, name: str) -> bool:
 def _legal(
     sheet: Sheet, legal: list[Any], flags: bool, count: int, place: dict[Any, int], row: int, name: str
 ) -> Array:
-    where = f"{sheet.source}: row {sheet.first + row + 1}: column {name}"
+    where = f"{sheet.source}: row {sheet.table.row(row)}: column {name}"
     if flags:
         if len(legal) != count or not all(isinstance(f, int) and f in (0, 1) for f in legal):
             raise UserError(f"{where}: expected {count} flags, found {few(legal)}")

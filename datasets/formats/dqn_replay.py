@@ -21,6 +21,7 @@ from fqi.datasets.formats import rows
 from fqi.datasets.formats.arrays import DEFLATE_LIMIT, Header, as_bool, checked_dtype, fill, read_header
 from fqi.datasets.formats.heading import environment, limit, with_head
 from fqi.datasets.formats.reference import Reference, flat_format, parse
+from fqi.datasets.forward import forward
 from fqi.datasets.hdf5 import damage, memory_bytes
 from fqi.datasets.source import Source
 from fqi.datasets.strips import Strip, by_rows, named
@@ -88,39 +89,8 @@ def open_replay(text: str) -> Iterator[Source]:
 
 def _frames_of(ring: _Ring, frame: Header, actual: Array) -> Strip:
     """The frames of the rows that are steps, which are read forward only, since they are packed."""
-    kept = _Forward(ring)
-
-    def read(first: int, last: int) -> Array:
-        index = actual[first:last]
-        begin = int(index[0])
-        block = kept.read(begin, int(index[-1]) + 1)
-        return block if len(block) == len(index) else block[index - begin]
-
-    return Strip((len(actual), *frame.shape[1:]), np.dtype(np.uint8), read)
-
-
-class _Forward:
-    """Frames of the ring, of which the piece that was read last is kept; going back begins anew."""
-
-    def __init__(self, ring: _Ring) -> None:
-        self._ring = ring
-        self._begin()
-
-    def _begin(self) -> None:
-        self._pieces, self._first, self._piece = _frames(self._ring), 0, np.zeros((0,), np.uint8)
-
-    def read(self, first: int, last: int) -> Array:
-        if first < self._first:
-            self._begin()
-        parts = []
-        while first < last:
-            over = self._first + len(self._piece)
-            if first >= over:
-                self._first, self._piece = over, next(self._pieces)
-                continue
-            parts.append(self._piece[first - self._first : last - self._first])
-            first += len(parts[-1])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    every = forward((ring.count, *frame.shape[1:]), np.dtype(np.uint8), lambda: _frames(ring))
+    return Strip((len(actual), *every.row), every.dtype, lambda first, last: every.at(actual[first:last]))
 
 
 # Names

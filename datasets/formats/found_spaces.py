@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from fqi.datasets.columns import Head, leaf_name
+from fqi.datasets.formats.extents import Extent
 from fqi.datasets.formats.sheet import Sheet, few
 from fqi.errors import UserError
 from fqi.nest import Array, leaf_spaces
@@ -15,10 +16,9 @@ from fqi.nest import Array, leaf_spaces
 MOST_CHOICES = 1 << 31  # whole numbers beyond it are no choices
 
 
-def found_space(sheet: Sheet, arrays: dict[str, Array]) -> gym.Space[Any]:
-    """The space of the observations, as far as the table shows it."""
-    nest = sheet.mapping.columns("observation")
-    found = {path: _observation_space(arrays[leaf_name(path)]) for path in nest}
+def found_space(extents: dict[str, Extent]) -> gym.Space[Any]:
+    """The space of the observations, of which these are the leaves by their paths."""
+    found = {path: _observation_space(extent) for path, extent in extents.items()}
     return found[""] if list(found) == [""] else _nested(found)
 
 
@@ -49,36 +49,33 @@ def cast(sheet: Sheet, arrays: dict[str, Array], head: Head) -> None:
         arrays[name] = array
 
 
-def action_space(values: Array) -> gym.Space[Any]:
+def action_space(seen: Extent) -> gym.Space[Any]:
     """Whole numbers are choices, others are quantities."""
-    if values.dtype == np.bool_:
-        return gym.spaces.Discrete(2) if values.ndim == 1 else gym.spaces.MultiBinary(values.shape[1:])
-    if values.dtype.kind in "iu":
-        low, high = values.min(axis=0), values.max(axis=0)
-        if values.ndim == 1:
-            start = min(0, int(low))
-            return gym.spaces.Discrete(int(high) - start + 1, start=start)
-        if (low >= 0).all():
-            return gym.spaces.MultiDiscrete(high.astype(np.int64) + 1)
-        return _box(values)
-    return _box(values)
+    if seen.dtype == np.bool_:
+        return gym.spaces.Discrete(2) if not seen.row else gym.spaces.MultiBinary(seen.row)
+    if seen.dtype.kind in "iu":
+        if not seen.row:
+            start = min(0, int(seen.low))
+            return gym.spaces.Discrete(int(seen.high) - start + 1, start=start)
+        if (seen.low >= 0).all():
+            return gym.spaces.MultiDiscrete(seen.high.astype(np.int64) + 1)
+    return _box(seen)
 
 
-def _observation_space(values: Array) -> gym.Space[Any]:
+def _observation_space(seen: Extent) -> gym.Space[Any]:
     """A single whole number that is never negative is one of so many states; anything else is what it is."""
-    whole = values.ndim == 1 and values.dtype.kind in "iu" and values.size > 0
-    if whole and values.min() >= 0 and values.max() < MOST_CHOICES:
-        return gym.spaces.Discrete(int(values.max()) + 1)
-    return _box(values)
+    if not seen.row and seen.dtype.kind in "iu" and seen.low >= 0 and seen.high < MOST_CHOICES:
+        return gym.spaces.Discrete(int(seen.high) + 1)
+    return _box(seen)
 
 
-def _box(values: Array) -> gym.Space[Any]:
-    dtype = values.dtype if values.dtype != np.bool_ else np.dtype(np.uint8)
+def _box(seen: Extent) -> gym.Space[Any]:
+    dtype = seen.dtype if seen.dtype != np.bool_ else np.dtype(np.uint8)
     low: Any = -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
     high: Any = np.inf if dtype.kind == "f" else np.iinfo(dtype).max
-    if values.dtype == np.bool_:
+    if seen.dtype == np.bool_:
         high = 1
-    return gym.spaces.Box(low, high, values.shape[1:], dtype.type)
+    return gym.spaces.Box(low, high, seen.row, dtype.type)
 
 
 def _nested(found: dict[str, gym.Space[Any]]) -> gym.Space[Any]:

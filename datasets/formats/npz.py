@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -38,21 +38,23 @@ def holds(path: Path) -> bool:
 
 @contextmanager
 def open_npz(text: str) -> Iterator[Source]:
-    """The file, in whichever layout it has; its arrays are packed, so all of them are held."""
+    """The file by rows, in whichever layout it has."""
     reference = parse(text, PREFIX)
     record = environment(reference)
-    with named(reference.path), archive(reference.path) as file:
-        layout, known = _layout(file)
-        notes = _skipped(file, known)
-        most = limit(reference, record)
-        if layout == "imitation trajectories":
-            strips, lengths, said = _trajectories(file, most)
-        else:
-            strips, lengths, said = rows.episodes(_transitions(file, layout, most, notes))
-        provenance = {"source": "npz", "layout": layout, "reference": text}
-        head, strips = with_head(strips, record, provenance, {**notes, **said})
-        one = by_rows(text, "npz", reference.path, head, strips, lengths)
-    yield one
+    with ExitStack() as stack:
+        with named(reference.path):
+            file = stack.enter_context(archive(reference.path))
+            layout, known = _layout(file)
+            notes = _skipped(file, known)
+            most = limit(reference, record)
+            if layout == "imitation trajectories":
+                strips, lengths, said = _trajectories(file, most)
+            else:
+                strips, lengths, said = rows.episodes(_transitions(file, layout, most, notes))
+            provenance = {"source": "npz", "layout": layout, "reference": text}
+            head, strips = with_head(strips, record, provenance, {**notes, **said})
+            one = by_rows(text, "npz", reference.path, head, strips, lengths)
+        yield one
 
 
 def _layout(file: Archive) -> tuple[str, set[str]]:
@@ -80,13 +82,13 @@ def _trajectories(file: Archive, most: int | None) -> tuple[dict[str, Strip], Ar
     """Episodes that have their final frames."""
     terminal = _flags(file, "terminal")
     inner = file.read("indices")
-    actions, observations = file.read("acts"), file.read("obs")
+    actions, observations = file.rows("acts"), file.rows("obs")
     if inner.ndim != 1 or (inner.size and inner.dtype.kind not in "iu") or len(inner) != len(terminal) - 1:
         raise UserError(
             f"indices: expected {len(terminal) - 1} whole numbers, one between any two of the {len(terminal)} "
             f"trajectories of terminal, found {inner.dtype} {inner.shape}"
         )
-    steps = len(actions) if actions.ndim else 0
+    steps = len(actions) if actions.shape else 0
     if inner.size and (inner.min() < 0 or inner.max() > steps):
         raise UserError(f"indices: expected numbers from 0 to the {steps} steps, found {inner.min()} to {inner.max()}")
     bounds = np.concatenate(([0], inner.astype(np.int64), [steps]))
@@ -94,7 +96,7 @@ def _trajectories(file: Archive, most: int | None) -> tuple[dict[str, Strip], Ar
     if (lengths < 0).any():
         row = int(np.flatnonzero(lengths < 0)[0])
         raise UserError(f"indices: row {row}: expected rising numbers, found {bounds[row + 1]} after {bounds[row]}")
-    if observations.ndim == 0 or len(observations) != steps + len(lengths):
+    if not observations.shape or len(observations) != steps + len(lengths):
         raise UserError(
             f"obs: expected {steps} + {len(lengths)} rows, one more than steps in each trajectory, found shape "
             f"{observations.shape}"
@@ -106,7 +108,7 @@ def _trajectories(file: Archive, most: int | None) -> tuple[dict[str, Strip], Ar
     if empty.any():
         notes["trajectories without a step, left out"] = int(empty.sum())
         at = bounds[:-1][empty] + np.flatnonzero(empty)  # the one frame of each
-        observations = np.delete(observations, at, axis=0)
+        observations = observations.without(at)
         lengths, terminal = lengths[~empty], terminal[~empty]
     last = np.cumsum(lengths) - 1
     terminations, truncations = np.zeros(steps, np.bool_), np.zeros(steps, np.bool_)
@@ -123,35 +125,29 @@ def _trajectories(file: Archive, most: int | None) -> tuple[dict[str, Strip], Ar
         "observations": observations,
         "actions": actions,
         "rewards": rewards,
-        "terminations": terminations,
-        "truncations": truncations,
+        "terminations": Strip.of(terminations),
+        "truncations": Strip.of(truncations),
     }
-    return {name: Strip.of(array) for name, array in found.items()}, lengths, notes
+    return found, lengths, notes
 
 
 def _transitions(file: Archive, layout: str, most: int | None, notes: dict[str, int]) -> Rows:
     """Rows that end where the file says so."""
     baselines = layout == "Stable-Baselines 2"
-    actions, observations = file.read("actions" if baselines else "acts"), file.read("obs")
-    steps = len(actions) if actions.ndim else 0
+    actions, observations = file.rows("actions" if baselines else "acts"), file.rows("obs")
+    steps = len(actions) if actions.shape else 0
     rewards, said = _rewards(file, "rewards" if baselines else "rews", steps)
-    following: Array | None = None
+    following: Strip | None = None
     if baselines:
         starts = _flags(file, "episode_starts")
         if len(starts) != steps or not steps:
             raise UserError(f"episode_starts: expected {steps} rows as in actions, found {len(starts)}")
-        over = np.append(starts[1:], True)  # the file is written when an episode has ended
+        over = Strip.of(np.append(starts[1:], True))  # the file is written when an episode has ended
     else:
-        over, following = _flags(file, "dones"), file.read("next_obs")
-    ends, more = rows.limited(rows.find_ends(Strip.of(over), None), most)
+        over, following = rows.flags(file.rows("dones"), "dones"), file.rows("next_obs")
+    ends, more = rows.limited(rows.find_ends(over, None), most)
     notes.update({**said, **more})
-    return Rows(
-        {"": Strip.of(observations)},
-        Strip.of(actions),
-        Strip.of(rewards),
-        ends,
-        None if following is None else {"": Strip.of(following)},
-    )
+    return Rows({"": observations}, actions, rewards, ends, None if following is None else {"": following})
 
 
 def _flags(file: Archive, name: str) -> Array:
@@ -159,11 +155,11 @@ def _flags(file: Archive, name: str) -> Array:
     return strip.read(0, len(strip))
 
 
-def _rewards(file: Archive, name: str, steps: int) -> tuple[Array, dict[str, int]]:
+def _rewards(file: Archive, name: str, steps: int) -> tuple[Strip, dict[str, int]]:
     if name not in file.names:
-        return np.zeros(steps), {NO_REWARDS: steps}
-    strip = rows.rewards(Strip.of(file.read(name)), name)
-    return strip.read(0, len(strip)), {}
+        none = Strip((steps,), np.dtype(np.float64), lambda first, last: np.zeros(last - first))
+        return none, {NO_REWARDS: steps}
+    return rows.rewards(file.rows(name), name), {}
 
 
 FORMAT = flat_format("npz", "FILE.npz", holds, open_npz)

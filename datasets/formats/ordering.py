@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fqi.datasets.formats.cells import Cells
+from fqi.datasets.formats.cells import Cells, Table
+from fqi.datasets.formats.options import MappingOptions
 from fqi.datasets.formats.sheet import Sheet
 from fqi.errors import UserError
 from fqi.nest import Array
@@ -21,7 +22,7 @@ class Rows:
     starts: Array  # [M]
     lengths: Array  # [M]
     ids: tuple[Any, ...]  # [M] what the file calls the episodes
-    first: int = 0  # rows of the file that are not among them, since they come before
+    table: Table
 
     @property
     def lasts(self) -> Array:
@@ -29,7 +30,18 @@ class Rows:
 
     def row(self, position: int) -> int:
         """The row of the file, counted from 1, that stands here."""
-        return self.first + int(self.order[position]) + 1
+        return self.table.row(int(self.order[position]))
+
+
+def ordering(options: MappingOptions) -> list[str]:
+    """The columns that put rows in order and tell episodes apart."""
+    if options.episode is not None:
+        by = [options.episode, options.step]
+    elif options.is_last is not None:
+        by = [options.is_last, options.is_first]
+    else:
+        by = [options.termination, options.truncation, options.done]
+    return [name for name in by if name is not None]
 
 
 def ordered(sheet: Sheet) -> Rows:
@@ -45,7 +57,7 @@ def ordered(sheet: Sheet) -> Rows:
     starts = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
     lengths = np.diff(np.concatenate((starts, [count])))
     words = cells.words or ()
-    rows = Rows(order, starts, lengths, tuple(words[code] for code in codes[starts].tolist()), sheet.first)
+    rows = Rows(order, starts, lengths, tuple(words[code] for code in codes[starts].tolist()), sheet.table)
     if sheet.options.step is not None:
         _check_steps(sheet, rows)
     elif (np.diff(order) < 0).any() or len(starts) > 1:
@@ -61,7 +73,7 @@ def _check_together(sheet: Sheet, cells: Cells) -> None:
     if len(again):
         row, words = int(again[0]), cells.words or ()
         raise UserError(
-            f"{sheet.source}: row {sheet.first + row + 1}: column {cells.name}: episode {words[cells.values[row]]!r} "
+            f"{sheet.source}: row {sheet.table.row(row)}: column {cells.name}: episode {words[cells.values[row]]!r} "
             "goes on after another one, and nothing tells in which order; name the column of step numbers by --step"
         )
 
@@ -72,7 +84,7 @@ def _step_numbers(sheet: Sheet) -> Array:
         raise sheet.fault(cells.name, "numbers of steps", cells.values.dtype)
     if cells.values.dtype.kind == "f" and not np.isfinite(cells.values).all():
         row = int(np.flatnonzero(~np.isfinite(cells.values))[0])
-        raise sheet.fault(cells.name, "a number", "nan", sheet.first + row + 1)
+        raise sheet.fault(cells.name, "a number", "nan", sheet.table.row(row))
     return cells.values
 
 
@@ -114,7 +126,7 @@ def _split_by_ends(sheet: Sheet) -> Rows:
         cut |= begins
     starts = np.flatnonzero(cut)
     lengths = np.diff(np.concatenate((starts, [count])))
-    return Rows(np.arange(count), starts, lengths, tuple(range(len(starts))))
+    return Rows(np.arange(count), starts, lengths, tuple(range(len(starts))), sheet.table)
 
 
 def _any_flag(sheet: Sheet) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fqi.datasets.formats.cells import Column
-from fqi.datasets.formats.texts import HELD
+from fqi.datasets.formats.texts import TooLargeError
 from fqi.datasets.hdf5 import memory_bytes
 from fqi.errors import UserError
 from fqi.nest import Array
@@ -63,7 +63,7 @@ def _check(file: Any, path: Path, most: int | None = None) -> int:
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     size = sum(int(group.total_byte_size) for group in groups)
     if most is not None and max(size, file.metadata.num_rows) > most:
-        raise UserError(f"{path}: {HELD.format(most)}")
+        raise TooLargeError(path, most)
     if max((group.total_byte_size for group in groups), default=0) > memory_bytes():
         raise UserError(f"{path}: declares a group of rows of more bytes than this machine's memory holds")
     return size

@@ -27,7 +27,6 @@ MERGED = (
     "the file does not tell terminations from time limits: all ends are taken as terminations; name the environment by "
     "?env=ID or its limit by ?max_episode_steps=N if it has one"
 )
-_NEAR = 1 << 17  # bytes that nobody wants, over which it is read on
 
 
 @dataclass(frozen=True)
@@ -163,17 +162,6 @@ def _plan(ends: Ends, next_known: bool) -> tuple[_Plan, dict[str, int]]:
     return found, notes
 
 
-def _gathered(strip: Strip, index: Array) -> Array:
-    """Rows of a rising index; what lies near each other is read together."""
-    cuts = np.flatnonzero(np.diff(index) > max(1, _NEAR // max(1, strip.row_bytes))) + 1
-    parts = []
-    for some in np.split(index, cuts):
-        begin, over = int(some[0]), int(some[-1]) + 1
-        block = strip.read(begin, over)
-        parts.append(block if (np.diff(some) == 1).all() else block[some - begin])
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
 def _steps(plan: _Plan, strip: Strip) -> Strip:
     """A column per step without the rows that are none."""
     starts, total = plan.steps, int(plan.lengths.sum())
@@ -187,7 +175,7 @@ def _steps(plan: _Plan, strip: Strip) -> Strip:
             np.minimum(starts[a : b + 1] + plan.lengths[a : b + 1], last),
         )
         index = np.arange(first, last) + np.repeat(plan.first[a : b + 1] - starts[a : b + 1], over - begin)
-        return _gathered(strip, index)
+        return strip.at(index)
 
     return Strip((total, *strip.row), strip.dtype, read)
 
@@ -208,10 +196,10 @@ def _frames(plan: _Plan, strip: Strip, following: Strip | None) -> Strip:
         here = (final < last) & ~plan.own[some]
         at = final[here] - first  # where a final frame stands for which there is no row
         index[at] -= 1
-        frames = _gathered(strip, index)
+        frames = strip.at(index)
         if following is not None and len(at):
             frames = np.array(frames)  # what was read may be somebody's own
-            frames[at] = _gathered(following, index[at])
+            frames[at] = following.at(index[at])
         return frames
 
     return Strip((total, *strip.row), strip.dtype, read)

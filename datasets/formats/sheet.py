@@ -17,7 +17,6 @@ class Sheet:
     def __init__(self, table: Table, mapping: Mapping, reference: str) -> None:
         self.table, self.mapping, self.options = table, mapping, mapping.options
         self.source, self.reference = table.source, reference
-        self.first = table.first
         self.notes: dict[str, int] = {}
 
     def refuse_blanks(self) -> None:
@@ -30,7 +29,7 @@ class Sheet:
             if role not in spared and cells is not None and cells.present is not None and not cells.present.all():
                 row = int(np.flatnonzero(~cells.present)[0])
                 raise UserError(
-                    f"{self.source}: row {self.first + row + 1}: column {name}: expected a value, found a blank cell"
+                    f"{self.source}: row {self.table.row(row)}: column {name}: expected a value, found a blank cell"
                 )
 
     def fault(self, column: object, expected: str, found: object, row: int | None = None) -> UserError:
@@ -54,7 +53,7 @@ class Sheet:
         bad = np.ones(len(values), np.bool_) if values.ndim != 1 else (values != 0) & (values != 1)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            raise self.fault(cells.name, "a flag", few(values[row]), self.first + row + 1)
+            raise self.fault(cells.name, "a flag", few(values[row]), self.table.row(row))
         return values.astype(np.bool_)
 
     def joined(self, names: tuple[str, ...], like: Array | None = None) -> Array:
@@ -86,7 +85,7 @@ class Sheet:
         if (every != some).any():
             row = int(np.flatnonzero(every != some)[0])
             raise UserError(
-                f"{self.source}: row {self.first + row + 1}: expected the whole next observation or none, found a part"
+                f"{self.source}: row {self.table.row(row)}: expected the whole next observation or none, found a part"
             )
         return np.asarray(every)
 

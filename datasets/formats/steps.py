@@ -10,9 +10,12 @@ import numpy as np
 from fqi import spaces
 from fqi.datasets.columns import Columns, Head, leaf_name
 from fqi.datasets.formats.cells import Kind, Table
-from fqi.datasets.formats.choices import actions, mask
+from fqi.datasets.formats.choices import Choices, choices, mask, space_of
 from fqi.datasets.formats.ending import Ends, ends
+from fqi.datasets.formats.extents import Extent
+from fqi.datasets.formats.found_provenance import found_origin, found_provenance
 from fqi.datasets.formats.found_spaces import cast, found_space, made
+from fqi.datasets.formats.glance import Glance
 from fqi.datasets.formats.mapping import Mapping
 from fqi.datasets.formats.ordering import ordered, taken
 from fqi.datasets.formats.sheet import Sheet, few
@@ -42,6 +45,10 @@ _OUTLINING = (
 _SAME = 1e-5  # relative: a table may have been written with fewer digits in one of two columns
 
 
+class NoStepError(UserError):
+    """Rows of which none is a step."""
+
+
 def wanted(mapping: Mapping) -> dict[str, Kind]:
     """The columns to read, and what each of them holds."""
     kinds: dict[str, Kind] = {name: _KINDS.get(role, "number") for name, role in mapping.used().items()}
@@ -57,13 +64,21 @@ def outlining(mapping: Mapping) -> dict[str, Kind]:
 
 
 def states_all(mapping: Mapping) -> bool:
-    """Whether nothing must be guessed from all rows, so that some of them can be read without the others."""
+    """Whether nothing must be guessed from all rows, so that some of them can be read without the others.
+
+    Words of actions may still have to be: see `unnamed`.
+    """
     options, said = mapping.options, mapping.said
     spaces_known = options.environment is not None or {"observation_space", "action_space"} <= set(said)
-    ordered_by = options.episode is not None and options.step is not None
     acted = options.behaviour is None or "behaviours" in said
     legal = options.mask is None or (options.mask_means is not None and options.next_mask is not None)
-    return spaces_known and ordered_by and acted and legal and "provenance" in said
+    return spaces_known and options.episode is not None and acted and legal and "provenance" in said
+
+
+def unnamed(table: Table, mapping: Mapping) -> bool:
+    """Whether actions are words of which only all rows tell how many there are."""
+    names = (*mapping.columns("action").get("", ()), *mapping.columns("label").get("", ()))
+    return mapping.options.actions is None and any(table.cells[name].words is not None for name in names)
 
 
 def columns_of_table(table: Table, mapping: Mapping, reference: str) -> Columns:
@@ -76,6 +91,11 @@ def outline_of_table(
 ) -> tuple[dict[str, Array], dict[str, int], dict[str, Any]] | None:
     """The columns per episode, what is to be noted and the provenance that is stated; None where order is missing."""
     return _reader(table, mapping, reference).outline()
+
+
+def glance_of_table(table: Table, mapping: Mapping, reference: str) -> Glance:
+    """What these rows show of what the mapping leaves open."""
+    return _reader(table, mapping, reference).glance()
 
 
 def _reader(table: Table, mapping: Mapping, reference: str) -> _Reader:
@@ -96,26 +116,33 @@ class _Reader:
         sheet.note("episodes without a step, left out", np.count_nonzero(~self._some))
 
     def outline(self) -> tuple[dict[str, Array], dict[str, int], dict[str, Any]] | None:
-        if (np.diff(self.rows.order) < 0).any() or not self._some.all():
+        if (np.diff(self.rows.order) < 0).any():
             return None
-        arrays = {"lengths": self._lengths.astype(np.int64)}
+        arrays = {"lengths": self._lengths[self._some].astype(np.int64)}
         self._per_whole_episode(arrays)
         notes = {what: count for what, count in self.sheet.notes.items() if count}
         return arrays, notes, self.sheet.said("provenance", dict) or {}
 
+    def glance(self) -> Glance:
+        if not self._some.any():
+            return Glance(self.rows.ids, self._some)
+        self._find()
+        chosen = choices(self.sheet, self.rows, self._steps)
+        extents = {} if chosen.names is not None else chosen.extents()
+        behaviours = frozenset() if self.sheet.options.behaviour is None else frozenset(self._behaviours()[1])
+        observed = self._extents(self._observations())
+        return Glance(self.rows.ids, self._some, observed, extents, chosen.blank, chosen.names, behaviours)
+
     def columns(self) -> Columns:
         finish, some = self._ends, self._some
-        keep = np.ones(self.sheet.table.rows, np.bool_)
-        keep[self.rows.lasts[finish.final]] = False
         if not some.any():
-            raise UserError(f"{self.sheet.source}: expected at least one step, found only final frames")
-        self._steps = np.flatnonzero(keep)  # positions of the rows that are steps
-        self._frames = self._frame_sources(finish, some)
-        arrays = self._observations(finish)
-        chosen, action_space, names = actions(self.sheet, self.rows, self._steps)
-        arrays["actions"] = chosen["action"]
-        if "label" in chosen:
-            arrays["label"] = chosen["label"]
+            raise NoStepError(f"{self.sheet.source}: expected at least one step, found only final frames")
+        self._find()
+        arrays = self._observations()
+        chosen = choices(self.sheet, self.rows, self._steps)
+        arrays["actions"] = chosen.values["action"]
+        if "label" in chosen.values:
+            arrays["label"] = chosen.values["label"]
         reward = self.sheet.single("reward")
         arrays["rewards"] = taken(self.sheet, self.rows, reward, self._steps).astype(
             reward.values.dtype if reward.values.dtype.kind == "f" else np.float64
@@ -126,17 +153,24 @@ class _Reader:
             arrays[name] = np.zeros(len(self._steps), np.bool_)
             arrays[name][last] = flags[some]
         arrays["lengths"] = lengths
-        head = self._head(arrays, action_space, names)
-        behaviours = self._optional(arrays, head.action_space, names)
+        head = self._head(arrays, chosen)
+        behaviours = self._optional(arrays, head.action_space, chosen.names)
         self._per_whole_episode(arrays)
         head = Head(
-            head.observation_space, head.action_space, behaviours, head.environment, self._provenance(names, some)
+            head.observation_space, head.action_space, behaviours, head.environment, self._provenance(chosen.names)
         )
         cast(self.sheet, arrays, head)
         for name, dtype in (self.sheet.said("dtypes", dict) or {}).items():
             if name in arrays and dtype in ("float32", "float64"):
                 arrays[name] = arrays[name].astype(dtype)
         return Columns(self.sheet.reference, head, arrays)
+
+    def _find(self) -> None:
+        """Where steps and frames stand."""
+        keep = np.ones(self.sheet.table.rows, np.bool_)
+        keep[self.rows.lasts[self._ends.final]] = False
+        self._steps = np.flatnonzero(keep)  # positions of the rows that are steps
+        self._frames = self._frame_sources(self._ends, self._some)
 
     def _frame_sources(self, ends: Ends, some: Array) -> tuple[Array, Array]:
         """[F] the position of the row that each frame comes from, and whether it is that row's next observation."""
@@ -149,7 +183,7 @@ class _Reader:
         keep = np.repeat(some, counts)
         return position[keep], following[keep]
 
-    def _observations(self, ends: Ends) -> dict[str, Array]:
+    def _observations(self) -> dict[str, Array]:
         nest, following = self.sheet.mapping.columns("observation"), self.sheet.mapping.columns("next_observation")
         position, is_next = self._frames
         found: dict[str, Array] = {}
@@ -187,18 +221,23 @@ class _Reader:
             values = taken(self.sheet, self.rows, self.sheet.single("propensity"), self._steps)
             arrays["propensity"] = values if values.dtype.kind == "f" else values.astype(np.float64)
         if self.sheet.options.behaviour is not None:
-            cells = self.sheet.single("behaviour")
-            codes, words = taken(self.sheet, self.rows, cells, self._steps), cells.words or ()
-            used = {words[code] for code in np.unique(codes).tolist()}
+            codes, used = self._behaviours()
+            words = self.sheet.single("behaviour").words or ()
             behaviours = tuple(self.sheet.said("behaviours", list) or sorted(used))
             unknown = used - set(behaviours)
             if unknown:
-                raise self.sheet.fault(cells.name, f"one of {behaviours}", repr(min(unknown)))
+                raise self.sheet.fault(self.sheet.options.behaviour, f"one of {behaviours}", repr(min(unknown)))
             place = {name: i for i, name in enumerate(behaviours)}
             arrays["behaviour"] = np.array([place.get(word, -1) for word in words], np.int32)[codes]
         if self.sheet.options.mask is not None:
             arrays["action_mask"] = mask(self.sheet, self.rows, self._frames, space, names)
         return behaviours
+
+    def _behaviours(self) -> tuple[Array, set[str]]:
+        """Of each step the number of a word, and the words in use."""
+        cells = self.sheet.single("behaviour")
+        codes, words = taken(self.sheet, self.rows, cells, self._steps), cells.words or ()
+        return codes, {words[code] for code in np.unique(codes).tolist()}
 
     def _per_whole_episode(self, arrays: dict[str, Array]) -> None:
         some = self._some
@@ -209,15 +248,7 @@ class _Reader:
                 [self._per_episode(name)[some] for name in self.sheet.mapping.columns("origin")[""]], axis=1
             )
         elif self.sheet.options.episode is not None and "provenance" not in self.sheet.mapping.said:
-            arrays["origin"] = self._episode_numbers(some)
-
-    def _episode_numbers(self, some: Array) -> Array:
-        """Where each episode came from: source 0, which is the table, and its number there."""
-        numbers = np.arange(len(some))
-        texts = self.rows.ids
-        if all(isinstance(t, str) and t.isascii() and t.isdigit() and len(t) < 19 for t in texts):
-            numbers = np.array([int(t) for t in texts], np.int64)
-        return np.stack([np.zeros(int(some.sum()), np.int64), numbers[some]], axis=1)
+            arrays["origin"] = found_origin(self.rows.ids, some)
 
     def _per_episode(self, name: str) -> Array:
         values = self.sheet.table.cells[name].values
@@ -232,13 +263,14 @@ class _Reader:
             )
         return np.asarray(values[self.rows.starts])
 
-    def _head(self, arrays: dict[str, Array], action_space: gym.Space[Any], names: tuple[str, ...] | None) -> Head:
+    def _head(self, arrays: dict[str, Array], chosen: Choices) -> Head:
         observation_space = self._said_space("observation_space")
         stated_actions = self._said_space("action_space")
         record = self.sheet.said("record", dict)
         if self.sheet.options.environment is not None:
             record, made_observation, made_actions = made(self.sheet.options.environment, self.sheet.source)
             observation_space, stated_actions = observation_space or made_observation, stated_actions or made_actions
+        names = chosen.names
         if stated_actions is not None and names is not None:
             if not isinstance(stated_actions, gym.spaces.Discrete) or int(stated_actions.n) < len(names):
                 raise UserError(f"{self.sheet.source}: expected actions of {stated_actions}, found the names {names}")
@@ -246,8 +278,19 @@ class _Reader:
                 if name in arrays:
                     arrays[name] += int(stated_actions.start)
         if observation_space is None:
-            observation_space = found_space(self.sheet, arrays)
-        return Head(observation_space, stated_actions or action_space, (), record)
+            observation_space = found_space(self._extents(arrays))
+        if stated_actions is None:
+            stated_actions = (
+                space_of(self.sheet, chosen.extents(), chosen.blank)
+                if names is None
+                else gym.spaces.Discrete(len(names))
+            )
+        return Head(observation_space, stated_actions, (), record)
+
+    def _extents(self, arrays: dict[str, Array]) -> dict[str, Extent]:
+        """Of each leaf of the observations; the space of quantities does not depend on how large they are."""
+        found = {path: arrays[leaf_name(path)] for path in self.sheet.mapping.columns("observation")}
+        return {path: Extent.of(leaf if leaf.dtype.kind in "iu" else leaf[:1]) for path, leaf in found.items()}
 
     def _said_space(self, name: str) -> gym.Space[Any] | None:
         text = self.sheet.said(name, dict)
@@ -256,31 +299,10 @@ class _Reader:
         except UserError as error:
             raise UserError(f"{self.sheet.mapping.where}: {name}: {error}") from error
 
-    def _provenance(self, names: tuple[str, ...] | None, some: Array) -> dict[str, Any]:
-        said = self.sheet.said("provenance", dict)
-        notes = {what: count for what, count in self.sheet.notes.items() if count}
-        if said is not None:
-            return {**said, **({"notes": notes} if notes else {})}
-        found: dict[str, Any] = {
-            "source": "table",
-            "reference": self.sheet.reference,
-            "columns": {
-                role: name for name, role in self.sheet.mapping.used().items() if role not in self.sheet.mapping.several
-            },
-        }
-        for role, nest in self.sheet.mapping.several.items():
-            found["columns"][role] = nest[""] if list(nest) == [""] else nest
-        if self.sheet.table.unread:
-            found["columns_not_read"] = list(self.sheet.table.unread[:100])
-        if names is not None:
-            found["action_names"] = list(names)
-        keys = {c.name: list(c.keys) for c in self.sheet.table.cells.values() if c.keys is not None}
-        if keys:
-            found["keys"] = keys  # what each number of a JSON map stands for
-        if self.sheet.options.episode is not None:
-            ids = [name for name, there in zip(self.rows.ids, some.tolist(), strict=True) if there]
-            if not all(isinstance(t, str) and t.isascii() and t.isdigit() and len(t) < 19 for t in self.rows.ids):
-                found["episode_ids"] = ids
-        if notes:
-            found["notes"] = notes
-        return found
+    def _provenance(self, names: tuple[str, ...] | None) -> dict[str, Any]:
+        sheet = self.sheet
+        said = sheet.said("provenance", dict)
+        if said is None:
+            said = found_provenance(sheet.mapping, sheet.reference, sheet.table, names, self.rows.ids, self._some)
+        notes = {what: count for what, count in sheet.notes.items() if count}
+        return {**said, **({"notes": notes} if notes else {})}

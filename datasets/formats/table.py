@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,10 @@ from fqi.datasets.format import Format
 from fqi.datasets.formats import jsonlines, mapping, parquet, separated, steps, table_write
 from fqi.datasets.formats.cells import Column, Table
 from fqi.datasets.formats.mapping import Mapping
-from fqi.datasets.formats.table_read import Parts
+from fqi.datasets.formats.stating import stated
+from fqi.datasets.formats.table_order import in_order
+from fqi.datasets.formats.table_read import InFile, Parts
+from fqi.datasets.formats.texts import TooLargeError
 from fqi.datasets.hdf5 import memory_bytes
 from fqi.datasets.source import Outline, Source, Take, held, logged
 from fqi.errors import UserError
@@ -60,10 +63,36 @@ def accepts(reference: str) -> bool:
 
 @contextmanager
 def open_table(reference: str, said: dict[str, Any] | None = None) -> Iterator[Source]:
-    """The table by rows, where they are in order and nothing must be guessed from all of them; else it is held."""
+    """The table by rows; one of which that cannot be done is held."""
     reader, path, found = _meant(reference, said)
-    one = Parts(reader.feed, path, found, reference).source()
-    yield held(reference, "table", logged(_whole(reader, path, found, reference))) if one is None else one
+    with ExitStack() as stack:
+        one, wrong = None, None
+        try:
+            one = _in_parts(reader, path, found, reference, stack)
+        except UserError as error:
+            wrong = error  # who holds all rows names the first of them that is wrong
+        yield _held(reader, path, found, reference, wrong) if one is None else one
+
+
+def _in_parts(reader: ModuleType, path: Path, found: Mapping, reference: str, stack: ExitStack) -> Source | None:
+    """As the rows are in the file, if they are in order and nothing must be found first; else from the disk."""
+    if steps.states_all(found):
+        with suppress(UserError):  # which may mean no more than that rows are in another order
+            one = Parts(InFile(reader.feed, path, found).tables, path, found, reference).source()
+            if one is not None:
+                return one
+    tables = stack.enter_context(in_order(reader.feed, path, found, steps.wanted(found)))
+    known = None if tables is None else stated(tables, found, reference)
+    if tables is None or known is None:
+        return None
+    return Parts(tables, path, known[0], reference, known[1]).source()
+
+
+def _held(reader: ModuleType, path: Path, found: Mapping, reference: str, wrong: UserError | None) -> Source:
+    try:
+        return held(reference, "table", logged(_whole(reader, path, found, reference)))
+    except TooLargeError as error:
+        raise wrong or error from None
 
 
 def read_table(reference: str | Path, said: dict[str, Any] | None = None) -> Log:

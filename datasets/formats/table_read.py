@@ -19,19 +19,19 @@ from fqi.errors import UserError
 from fqi.nest import Array
 
 Feed = Callable[[Path, Mapping[str, cells.Column]], Iterator[tuple[str, ...]]]
+Tables = Callable[[dict[str, Kind]], Iterator[Table]]  # some columns in order, whole episodes at a time
 
 
 @dataclass(frozen=True)
-class Parts:
-    """A table and what its columns mean, nothing of which must be guessed from all rows."""
+class InFile:
+    """A table in the order in which its rows are in the file."""
 
     feed: Feed
     path: Path
     meaning: Meaning
-    reference: str
 
     def tables(self, kinds: dict[str, Kind]) -> Iterator[Table]:
-        """Some columns in the order of the file, whole episodes at a time."""
+        """Some columns, whole episodes at a time."""
         columns = {name: cells.Column(str(self.path), name, kind) for name, kind in kinds.items()}
         episode = columns[str(self.meaning.options.episode)]
         first, begun, before = 0, 0, -1  # rows handed over, where the last episode begins in those held, its number
@@ -50,6 +50,17 @@ class Parts:
     def _cut(self, columns: Mapping[str, cells.Column], rows: int, first: int) -> Table:
         return Table(str(self.path), rows, {name: column.cut(rows) for name, column in columns.items()}, (), first)
 
+
+@dataclass(frozen=True)
+class Parts:
+    """A table and what its columns mean, nothing of which must be guessed from all rows."""
+
+    tables: Tables
+    path: Path
+    meaning: Meaning
+    reference: str
+    origin: Array | None = None  # [M, 2] unless columns say it
+
     def outline(self) -> tuple[dict[str, Array], dict[str, Any]] | None:
         """The columns per episode and the provenance; None where rows must be put in order first."""
         found: list[dict[str, Array]] = []
@@ -57,34 +68,32 @@ class Parts:
         said: dict[str, Any] = {}
         seen = -1
         for table in self.tables(steps.outlining(self.meaning)):
-            numbers = table.cells[str(self.meaning.options.episode)].values
-            if int(numbers.min()) <= seen:
-                return None
-            seen = int(numbers.max())
-            try:
-                part = steps.outline_of_table(table, self.meaning, self.reference)
-            except UserError:  # what is wrong is said by who sees all rows
-                return None
+            if self.meaning.options.episode is not None:
+                numbers = table.cells[self.meaning.options.episode].values
+                if int(numbers.min()) <= seen:
+                    return None
+                seen = int(numbers.max())
+            part = steps.outline_of_table(table, self.meaning, self.reference)
             if part is None:
                 return None
             arrays, noted, said = part
             found.append(arrays)
             for what, count in noted.items():
                 notes[what] = notes.get(what, 0) + count
-        if not found:
+        if not any(len(part["lengths"]) for part in found):
             return None
         arrays = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
         return arrays, {**said, **({"notes": notes} if notes else {})}
 
     def source(self) -> Source | None:
         """The table by rows, if it can be read so."""
-        outline = self.outline() if steps.states_all(self.meaning) else None
-        if outline is None:
+        outline = self.outline()
+        if outline is None or steps.unnamed(next(self.tables(steps.wanted(self.meaning))), self.meaning):
             return None
         arrays, provenance = outline
         rows = _Rows(self, arrays["lengths"])
         head = replace(rows.head, provenance=provenance)
-        whole = (arrays["lengths"], arrays.get("seeds"), arrays.get("origin"))
+        whole = (arrays["lengths"], arrays.get("seeds"), arrays.get("origin", self.origin))
         return Source(head, tuple(rows.columns.values()), *whole, self.reference, "table", rows.read)
 
 
@@ -95,7 +104,8 @@ class _Rows:
         self._parts, self._lengths = parts, lengths
         self.columns: dict[str, Column] = {}
         self._begin()
-        self._more()
+        while not self.columns:
+            self._more()
 
     def read(self, name: str, first: int, last: int) -> Array:
         frames = per(name) == "frame"
@@ -134,7 +144,10 @@ class _Rows:
         where = str(self._parts.path)
         if table is None:
             raise UserError(f"{where}: has fewer rows than it had; it was changed while it was read")
-        found = steps.columns_of_table(table, self._parts.meaning, self._parts.reference)
+        try:
+            found = steps.columns_of_table(table, self._parts.meaning, self._parts.reference)
+        except steps.NoStepError:
+            return
         assert found.head is not None
         lengths = found.arrays["lengths"]
         over = self._episode + len(lengths)
@@ -148,7 +161,7 @@ class _Rows:
             if (arrays[name].dtype, arrays[name].shape[1:]) != (column.dtype, column.shape):
                 expected = f"expected {column.dtype} {column.shape} as in earlier rows"
                 what = f"{arrays[name].dtype} {arrays[name].shape[1:]}"
-                raise UserError(f"{where}: from row {table.first + 1} on: {name}: {expected}, found {what}")
+                raise UserError(f"{where}: from row {table.row(0)} on: {name}: {expected}, found {what}")
         steps_at = self._at(self._episode, False)
         self._kept.append(_Part(self._episode, over, steps_at, steps_at + int(lengths.sum()), arrays))
         self._episode = over

@@ -15,13 +15,20 @@ from typing import IO, cast
 from fqi.errors import UserError
 
 LONGEST = 1 << 25  # characters in one line: a list of a million numbers has fewer
-HELD = (
-    "holds more than the {:,} bytes (half of this machine's memory) of a table that may be held; read in parts is only "
-    "one whose rows are in the order of episodes and steps, and whose mapping states its spaces and provenance"
-)
 _PIECE = 1 << 20
 _GENEROUS = 8 << 20  # a file may hold so much however small it is
 _RATIO = 250  # beyond that, logs compress this well at most; what claims more is made to fill memory
+
+
+class TooLargeError(UserError):
+    """A table of which more would have to be held than may be."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(
+            f"{path}: holds more than the {most:,} bytes (half of this machine's memory) of a table that may be held; "
+            "one with lists of legal actions is read in parts only if its rows are in order and its mapping states "
+            "its spaces, its provenance and what the lists mean"
+        )
 
 
 def pieces(path: Path, most: int | None = None) -> Iterator[str]:
@@ -40,7 +47,7 @@ def pieces(path: Path, most: int | None = None) -> Iterator[str]:
             if taken > limit:
                 raise UserError(f"{path}: holds more than {limit:,} bytes when unpacked, which no log of its size does")
             if most is not None and taken > most:
-                raise UserError(f"{path}: {HELD.format(most)}")
+                raise TooLargeError(path, most)
             try:
                 text = decoder.decode(raw, final=not raw)
             except UnicodeDecodeError as error:

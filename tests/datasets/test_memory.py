@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -83,6 +84,23 @@ FOREIGN = (
 )
 
 
+def imitation(log: Log, name: str, layout: str) -> None:
+    """An archive of another library, with a trajectory without a step where the layout has such."""
+    actions, rewards, observations = np.asarray(log.actions), np.asarray(log.rewards), np.asarray(log.observations)
+    if layout == "trajectories":
+        frame = LENGTH + 1  # of the second trajectory, before which one of a single frame is put
+        observations = np.insert(observations, frame, 77, axis=0)
+        ends = np.cumsum(log.lengths)[:-1]
+        terminal = np.insert(log.terminations[np.cumsum(log.lengths) - 1], 1, False)
+        said = {"terminal": terminal, "indices": np.insert(ends, 0, ends[0])}
+    else:
+        of = np.arange(log.steps) + np.arange(log.steps) // LENGTH
+        said = {"dones": log.terminations, "next_obs": observations[of + 1]}
+        observations = observations[of]
+    save = np.savez if layout == "transitions" else np.savez_compressed
+    save(name, obs=observations, acts=actions, rews=rewards, **said)
+
+
 TABLES = ("csv", "parquet")  # whose text and libraries take more than such a small log: their rows are counted
 
 
@@ -110,6 +128,21 @@ def test_a_log_is_read_by_windows(form: str, small: None) -> None:
     size = np.asarray(log.observations).nbytes
     assert peak(lambda: convert(name.format("large"), "out.h5")) < 0.6 * size
     assert fingerprint(load_log("out.h5")) == fingerprint(load_log(name.format("large")))
+
+
+@pytest.mark.parametrize("layout", ["trajectories", "transitions"])
+def test_an_archive_is_read_by_windows(layout: str, small: None) -> None:
+    log = large(3 * EPISODES)  # zip's own buffers do not grow with it
+    imitation(large(2), "tiny.npz", layout)
+    imitation(log, "large.npz", layout)
+    convert("tiny.npz", "tiny.h5")
+    size = np.asarray(log.observations).nbytes
+    assert peak(lambda: convert("large.npz", "out.h5")) < size / 3
+    found = load_log("out.h5")
+    assert fingerprint(found) == fingerprint(load_log("large.npz"))
+    np.testing.assert_array_equal(found.lengths, log.lengths)
+    for name in ("observations", "actions", "rewards", "terminations", "truncations"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(log, name))
 
 
 @pytest.mark.parametrize("form", TABLES)
@@ -155,19 +188,54 @@ def test_parts_of_a_table_are_read_as_often_as_it_takes(form: str, small: None) 
     assert fingerprint(replace(load_log("c.h5"), origin=None)) == fingerprint(log.select(np.arange(0, 9, 2)))
 
 
-def test_a_table_in_another_order_is_held(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = large(6, width=4)
-    save_log(log, "large.csv")
-    header, *lines = Path("large.csv").read_text().splitlines()
-    Path("large.csv").write_text("\n".join([header, *lines[::-1]]) + "\n")
-    convert("large.csv", "out.h5")
-    found = load_log("out.h5")
-    assert found.steps == log.steps
-    np.testing.assert_array_equal(found.rewards[:LENGTH], log.rewards[-LENGTH:])  # the last episode is seen first
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("form", TABLES)
+def test_a_table_in_another_order_is_put_in_order_on_disk(
+    form: str, stated: bool, small: None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, name = large(6, width=4), NAMES[form].format("large")
+    save_log(log, name)
+    shuffle(name, stated)
+    held: list[int] = []
+    columns_of = steps.columns_of_table
+
+    def read(table: Any, *others: Any) -> Any:
+        held.append(table.rows)
+        return columns_of(table, *others)
+
+    monkeypatch.setattr(steps, "columns_of_table", read)
     monkeypatch.setattr(table, "memory_bytes", lambda: 1 << 14)
-    with pytest.raises(UserError, match="half of this machine's memory"):
-        convert("large.csv", "other.h5")
-    assert not Path("other.h5").exists()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "rows"))
+    with pytest.raises(UserError, match=r"rows: rows cannot be put in order there.*TMPDIR"):
+        convert(name, "out.h5")
+    (folder / "rows").mkdir()
+    convert(name, "out.h5")
+    assert sum(held) == log.steps
+    assert max(held) <= 4 * LENGTH
+    assert not list((folder / "rows").iterdir())
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    found = load_log(name)
+    assert fingerprint(found) == fingerprint(load_log("out.h5"))
+    assert sorted(found.rewards.tolist()) == sorted(log.rewards.tolist())
+    assert not np.array_equal(found.rewards, log.rewards)  # the first episode is the one that is seen first
+
+
+def shuffle(name: str, stated: bool) -> None:
+    """The rows of a table in another order, perhaps without what it says of itself."""
+    generator = np.random.default_rng(1)
+    if name.endswith(".csv"):
+        header, *lines = Path(name).read_text().splitlines()
+        if not stated:
+            Path(name).with_suffix(".schema.toml").unlink()
+        lines = [lines[row] for row in generator.permutation(len(lines))]
+        Path(name).write_text("\n".join([header, *lines]) + "\n")
+        return
+    import pyarrow.parquet
+
+    whole = pyarrow.parquet.read_table(name)
+    whole = whole if stated else whole.replace_schema_metadata({})
+    pyarrow.parquet.write_table(whole.take(generator.permutation(whole.num_rows)), name)
 
 
 @pytest.mark.parametrize("form", NAMES)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from fqi.datasets.check import check
-from fqi.datasets.formats import rows
+from fqi.datasets.convert import convert
+from fqi.datasets.formats import arrays, rows
 from fqi.datasets.load import load_log
 from fqi.errors import UserError
 
@@ -212,6 +213,36 @@ def test_archives_that_mean_harm_are_refused_before_memory_is_taken(
     with pytest.raises(UserError, match=message):
         load_log(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_damage_is_found_before_a_row_is_believed(tmp_path: Path, compression: int) -> None:
+    path = save(tmp_path / "demos.npz", trajectories(obs=None))
+    numbers = np.random.default_rng(0).normal(size=(7, 50_000)).astype(np.float32)  # of which the last row is broken
+    with zipfile.ZipFile(path, "a", compression) as file:
+        file.writestr("obs.npy", member("(7, 50000)", numbers.tobytes(), "<f4"))
+    content = bytearray(path.read_bytes())
+    content[-3000] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="obs: expected an intact archive, found damage"):
+        convert(str(path), str(tmp_path / "out.h5"))
+    assert [one.name for one in tmp_path.iterdir()] == ["demos.npz"]
+
+
+@pytest.mark.parametrize(
+    ("obs", "message"),
+    [
+        (np.zeros((7, 100_000), np.float32, "F"), "obs: needs 2800000 bytes"),  # lies column by column
+        (np.zeros((7, 100_000), np.float32), "obs: needs 1600000 bytes"),  # rows that are too large
+        (np.zeros((700, 1000), np.float32), "obs: expected 5"),
+    ],
+)
+def test_only_what_must_be_held_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obs: np.ndarray[Any, Any], message: str
+) -> None:
+    monkeypatch.setattr(arrays, "memory_bytes", lambda: 2_000_000)
+    with pytest.raises(UserError, match=message):
+        load_log(save(tmp_path / "demos.npz", trajectories(obs=obs)))
 
 
 def test_one_name_twice_is_refused(tmp_path: Path) -> None:

@@ -238,8 +238,8 @@ def test_rlds_flags_that_contradict() -> None:
     assert "row 2: column action" in sentence(RLDS.replace("2.0,0,1.5", "2.0,,1.5"))
 
 
-@pytest.mark.parametrize("number", [2**31, 2**63 - 1, -(2**63)])
-def test_numbers_that_no_action_has(number: int) -> None:
+@pytest.mark.parametrize("number", [2**31, 2**63 - 1, -(2**63), "1e999"])
+def test_numbers_that_no_action_has(number: int | str) -> None:
     said = sentence(RLDS.replace("2.0,0,1.5", f"2.0,{number},1.5"))
     assert "column action: expected numbers of actions, below 2147483648, found" in said
 
