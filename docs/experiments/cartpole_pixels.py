@@ -1,6 +1,6 @@
 """CartPole from images: learned offline from a log of mixed behaviours, judged on starts that nobody has seen.
 
-    python docs/experiments/cartpole_pixels.py [--regressor mlp] [--steps 20000] [--rounds 10] [--seed 0]
+    python docs/experiments/cartpole_pixels.py [--regressor mlp] [--steps 40000] [--rounds 15] [--seed 0]
 
 The frame holds the image and its difference to the last one (24 x 48 pixels each). Half of the steps are uniformly
 random, half a balancing law on what the images show, with half of its actions random.
@@ -73,9 +73,9 @@ def collected(steps, seed):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--regressor", default="mlp", choices=("mlp", "cnn"))
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=40_000)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--updates", type=int, default=500)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--ensemble", type=int, default=3)
