@@ -50,7 +50,7 @@ REGRESSORS = {
         "MlpSettings",
         ensemble=5,
         holdout=0.05,
-        constraint=0.3,
+        constraint=0.5,
         workers=True,
         sweeps=True,
         streams=True,

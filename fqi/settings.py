@@ -125,7 +125,7 @@ class TrainSettings:
     constraint: float | None = option(
         None,
         "Value and play only actions that the behaviour takes at least this share as often as its most frequent one "
-        "(BCQ): a table counts, other regressors ask a clone of the behaviour; 0: all actions. [default: 0.3 for mlp "
+        "(BCQ): a table counts, other regressors ask a clone of the behaviour; 0: all actions. [default: 0.5 for mlp "
         "on a log in which somebody acted who was not random, where the behaviour can be cloned; else 0]",
         low=0,
         high=1,

@@ -231,10 +231,10 @@ def test_a_log_with_skill_in_it_holds_an_mlp_to_what_its_behaviour_does():
     def constraint(guided=True, continuous=False, **values):
         return resolve(values, discrete_observations=False, continuous=continuous, guided=guided).train.constraint
 
-    assert constraint() == 0.3
+    assert constraint() == 0.5
     assert constraint(guided=False) == 0
     assert constraint(constraint=0.0) == 0
-    assert constraint(guided=False, constraint=0.5) == 0.5
+    assert constraint(guided=False, constraint=0.3) == 0.3
     assert constraint(regressor="trees") == 0
     assert constraint(stack=4) == 0  # the behaviour is cloned from single frames
     assert constraint(continuous=True) == 0

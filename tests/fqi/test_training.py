@@ -492,7 +492,7 @@ def test_whether_somebody_acted_who_was_not_random_is_read_from_the_log():
 
     nobody = np.zeros(LOG.steps, np.int64)
     legal = np.ones((LOG.steps + LOG.episodes, 2), np.bool_)
-    assert constraint(LOG) == 0.3  # which does not say who acted
+    assert constraint(LOG) == 0.5  # which does not say who acted
     assert constraint(dataclasses.replace(LOG, behaviour=nobody, behaviours=("random,weight=2",))) == 0
-    assert constraint(dataclasses.replace(LOG, behaviour=nobody, behaviours=("random", "scripted:car"))) == 0.3
+    assert constraint(dataclasses.replace(LOG, behaviour=nobody, behaviours=("random", "scripted:car"))) == 0.5
     assert constraint(dataclasses.replace(LOG, action_mask=legal)) == 0
