@@ -152,7 +152,7 @@ def fit(
     """
     for p, index in enumerate(training):
         member = population.member(p)
-        member.standardise(rows.features[rows.frame[member.spaced(index)]])
+        member.standardise(rows.features[rows.frame[member.measured(index)]])
     for done, (inputs, wanted, legal) in enumerate(_batches(population, rows, training, settings, updates)):
         activations = population.forward(inputs)
         slope = goal.slope(activations[-1], wanted, legal).div_(inputs.shape[1])

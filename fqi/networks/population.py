@@ -18,12 +18,11 @@ from fqi.networks.alignment import ALIGN
 from fqi.networks.convolutions import Convolutions, image_stack
 from fqi.networks.convolutions import parameters as convolution_parameters
 from fqi.networks.perceptrons import Perceptrons, parameters
-from fqi.networks.standards import Brightness, standards
+from fqi.networks.standards import IMAGES_MEASURED, Brightness, spaced, standards
 from fqi.qfunctions.contract import expect_tensors
 
 PIECE = 2048  # rows asked at once: hidden layers then fit the processor's cache
 PIECE_OF_IMAGES = 128
-MEASURED = 4096  # images, evenly spaced, that their scale is taken from at most
 
 
 class Population:
@@ -63,7 +62,7 @@ class Population:
     def standardise(self, features: torch.Tensor) -> None:
         """From now on bring features to the scale of these, [B, D] for all networks or [P, B, D]; images [B, D]."""
         if self.stack:
-            pixels, apart = Brightness(torch.split(self.spaced(features), PIECE_OF_IMAGES)).scale()
+            pixels, apart = Brightness(torch.split(self.measured(features), PIECE_OF_IMAGES)).scale()
             self.centre.copy_(pixels)
             self.spread.fill_(apart)
             return
@@ -71,9 +70,9 @@ class Population:
         self.centre.copy_(centre.expand_as(self.centre))
         self.spread.copy_(spread.expand_as(self.spread))
 
-    def spaced(self, rows: torch.Tensor) -> torch.Tensor:
+    def measured(self, rows: torch.Tensor) -> torch.Tensor:
         """Those of the rows that a scale is taken from: all, or of images some, evenly spaced."""
-        return rows[:: -(-len(rows) // MEASURED)] if self.stack else rows
+        return spaced(rows, IMAGES_MEASURED) if self.stack else rows
 
     def forward(self, features: torch.Tensor) -> list[torch.Tensor]:
         """The activations of each layer for features [P, B, D] or [B, D]; the last are the outputs [P, B, O]."""

@@ -13,6 +13,13 @@ import torch
 from fqi.encoding import images, scaled_columns
 from fqi.nest import Array
 
+IMAGES_MEASURED = 4096  # that the scale of images is taken from at most
+
+
+def spaced(rows: torch.Tensor, most: int) -> torch.Tensor:
+    """Of these rows no more than so many, evenly spaced."""
+    return rows[:: -(-len(rows) // most)]
+
 
 def standards(raw: torch.Tensor, space: gym.Space[Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Centre and spread [..., 1, D] of features [..., B, D]; categories are left as they are."""

@@ -11,6 +11,7 @@ import torch
 from fqi.frames import PIECE, all_on_disk
 from fqi.nest import Array, Nest, take
 from fqi.networks.alignment import aligned
+from fqi.networks.standards import spaced
 from fqi.qfunctions.inputs import BLOCK, GATHERED, Encoder, Inputs, Window
 from fqi.qfunctions.reading import read_ahead
 from fqi.transitions import Transitions
@@ -45,7 +46,7 @@ class OnDisk(Inputs):
         every = torch.arange(len(first))
         found = cls(encoder, log.observations, first, rows.stack, max(PROCESSES, processes), every)
         regressed = torch.from_numpy(rows.frame)[training]
-        encoder.measure(found._shown_of(regressed[:: -(-len(regressed) // encoder.measured)]))
+        encoder.measure(found._shown_of(spaced(regressed, encoder.measured)))
         return found
 
     def __len__(self) -> int:

@@ -16,14 +16,13 @@ import torch
 from fqi.encoding import encode, width
 from fqi.nest import Array, Nest, leaves, take
 from fqi.networks.alignment import aligned
-from fqi.networks.standards import Brightness, measured, standards
+from fqi.networks.standards import IMAGES_MEASURED, Brightness, measured, spaced, standards
 from fqi.qfunctions.reading import onto
 from fqi.transitions import Transitions
 
 PIECE = 1024  # rows of columns valued at once on a CPU: hidden layers then fit its cache, however many heads
 PIECE_OF_IMAGES = 128
 MEASURED = 1 << 17  # rows, evenly spaced, that scales are taken from at most where they lie on disk
-IMAGES_MEASURED = 4096  # images, evenly spaced, that their scale is taken from at most
 BRIGHTEST = 255.0
 BLOCK = 64  # batches of columns gathered at once: large enough to hide the gather, small enough for the cache
 GATHERED = 2**24  # bytes that images gathered at once take, about
@@ -230,8 +229,12 @@ class ImageEncoder(Encoder):
     def bound(self, rows: Transitions, training: torch.Tensor) -> Images:
         index = onto(rows.shown(), self.device)  # [F, S]
         (images,) = leaves(rows.log.observations).values()
-        raw = image_bytes(images, self.device)
-        self.adjust(raw[index[some].reshape(-1)].view(len(some), -1) for some in spaced(rows, training))
+        return self.kept(images, index, torch.from_numpy(rows.frame)[training.cpu()])
+
+    def kept(self, images: Array, index: torch.Tensor, regressed: torch.Tensor) -> Images:
+        """A log's images, of which a frame [F, S] shows these; the scale is taken from frames that are regressed on."""
+        raw, some = image_bytes(images, self.device), spaced(regressed, IMAGES_MEASURED)
+        self.adjust(raw[index[part].reshape(-1)].view(len(part), -1) for part in torch.split(some, PIECE_OF_IMAGES))
         return Images(raw, index, self.centre, self.spread)
 
     def adjust(self, pieces: Iterable[torch.Tensor]) -> None:
@@ -258,12 +261,6 @@ class ImageEncoder(Encoder):
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {"input_centre": self.centre, "input_spread": self.spread} if self.centred else {}
-
-
-def spaced(rows: Transitions, training: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Frames of the rows that are regressed on, evenly spaced, some at a time."""
-    frames = torch.from_numpy(rows.frame)[training.cpu()]
-    return iter(torch.split(frames[:: -(-len(frames) // IMAGES_MEASURED)], PIECE_OF_IMAGES))
 
 
 def image_bytes(images: Array, device: torch.device) -> torch.Tensor:

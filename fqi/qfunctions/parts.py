@@ -14,9 +14,8 @@ from fqi.nest import Array, Nest, leaf_spaces, leaves
 from fqi.networks.alignment import aligned
 from fqi.networks.convolutions import as_image, image_stack
 from fqi.networks.fused import Parts
-from fqi.networks.standards import Brightness, measured, standards
+from fqi.networks.standards import IMAGES_MEASURED, Brightness, measured, standards
 from fqi.qfunctions.inputs import (
-    IMAGES_MEASURED,
     MEASURED,
     PIECE,
     PIECE_OF_IMAGES,
@@ -27,7 +26,6 @@ from fqi.qfunctions.inputs import (
     Inputs,
     image_bytes,
     images_at_once,
-    spaced,
 )
 from fqi.transitions import Transitions
 
@@ -77,11 +75,8 @@ class PartEncoder(Encoder):
         padded = features.new_zeros(aligned(len(features)), features.shape[1])
         padded[: len(features)] = features
         index = torch.from_numpy(shown).to(self.device)
-        images = []
-        for path, encoder in self.images.items():
-            raw = image_bytes(own[path], self.device)
-            encoder.adjust(raw[index[some].reshape(-1)].view(len(some), -1) for some in spaced(rows, training))
-            images.append(Images(raw, index, encoder.centre, encoder.spread))
+        regressed = torch.from_numpy(rows.frame)[training.cpu()]
+        images = [encoder.kept(own[path], index, regressed) for path, encoder in self.images.items()]
         return Several(images, Columns(padded), len(features)) if images else Columns(padded)
 
     def measure(self, pieces: Iterable[Nest]) -> None:
